@@ -1,0 +1,5 @@
+"""From a volume to a denoised volume."""
+
+from meddenoise.inference.denoiser import Denoiser, Result
+
+__all__ = ["Denoiser", "Result"]
