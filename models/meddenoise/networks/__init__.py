@@ -1,0 +1,11 @@
+"""The networks, by the name that stands in a checkpoint. Torch only: no device, no download, no normalisation rule."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from meddenoise.networks.student import Student
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"student": Student}
+
+__all__ = ["NETWORKS", "Student"]

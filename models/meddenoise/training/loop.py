@@ -1,0 +1,112 @@
+"""The training loop: reads top to bottom, resumes where it was killed."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from meddenoise.noise_level import level_map
+from meddenoise.training.checkpoint import load_checkpoint, save_checkpoint
+from meddenoise.training.patches import Sampler
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: Optimizer steps in all.
+        batch: Patches a step.
+        learning_rate: Peak of a cosine that falls to a hundredth, after ``warmup`` steps of linear rise.
+        warmup: Steps of linear rise.
+        average: Decay of the running average of the weights that is published.
+        save_every: Steps between checkpoints.
+        seed: Of weights and batches.
+        device: "cpu", "cuda", ...
+        precision: "bf16" (autocast) or "float32".
+    """
+
+    steps: int
+    batch: int = 16
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    average: float = 0.999
+    save_every: int = 100
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "bf16"
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step 0, 1, ..., steps - 1."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        share = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def relative_l1(denoised: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:
+    """Mean absolute error of each image over the standard deviation of its noise, averaged over the batch.
+
+    An image of 5 HU noise then counts as much as one of 75 grey levels. Images: network units, (batch, 1, rows, columns).
+    """
+    scale = ((noisy - clean) ** 2).mean(dim=(1, 2, 3)).sqrt().clamp_min(5e-4)
+    return ((denoised - clean).abs().mean(dim=(1, 2, 3)) / scale).mean()
+
+
+def train(
+    network: nn.Module,
+    sample: Sampler,
+    schedule: Schedule,
+    out: Path,
+    *,
+    resume: bool = True,
+    report: Callable[[str], None] = lambda line: None,
+) -> nn.Module:
+    """Train a denoiser ``network(image, level)`` and return the running average of its weights.
+
+    Args:
+        network: Freshly built, on the CPU.
+        sample: Source of batches.
+        schedule: How long and how fast.
+        out: Folder of the checkpoint, which is made if absent.
+        resume: Go on from the checkpoint in ``out`` if there is one.
+        report: Called with a line of progress now and then.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    network = network.to(schedule.device)
+    average = copy.deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=1e-4)
+    generator = torch.Generator().manual_seed(schedule.seed)
+    state = {"network": network, "average": average, "optimizer": optimizer, "generator": generator}
+    step = load_checkpoint(out / CHECKPOINT, **state) if resume and (out / CHECKPOINT).exists() else 0
+    started, first, smooth = time.monotonic(), step, math.nan
+    while step < schedule.steps:
+        noisy, clean = (images.to(schedule.device) for images in sample(schedule.batch, generator))
+        optimizer.param_groups[0]["lr"] = schedule.rate(step)
+        with torch.autocast(schedule.device.split(":")[0], torch.bfloat16, enabled=schedule.precision == "bf16"):
+            denoised = network(noisy, level_map(noisy))
+        loss = relative_l1(denoised, noisy, clean)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        with torch.no_grad():
+            decay = min(schedule.average, (1 + step) / (10 + step))
+            for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+        smooth = loss.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss.item()
+        if step % schedule.save_every == 0 or step == schedule.steps:
+            save_checkpoint(out / CHECKPOINT, step=step, **state, facts=asdict(schedule))
+            left = (time.monotonic() - started) / (step - first) * (schedule.steps - step) / 60
+            report(f"step {step} of {schedule.steps}, loss {smooth:.4f}, {left:.0f} min left")
+    return average

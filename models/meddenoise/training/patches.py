@@ -1,0 +1,176 @@
+"""Batches of (noisy, clean) patches, with the noise made on the fly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from meddenoise import noise
+from meddenoise.training.slices import Slice
+
+CT_WINDOW = (-160.0, 240.0)
+CT_LIMITS = (-1024.0, 3071.0)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How a batch is put together.
+
+    Attributes:
+        size: Side of a patch in pixels.
+        display: Share of the patches that follow Algorithm 1 on 8-bit grey levels; the others keep their physical
+            units and get their modality's own noise.
+        display_modalities: Weight of each modality in the first group.
+        physical_modalities: Weight of each modality in the second group.
+    """
+
+    size: int = 128
+    display: float = 0.5
+    display_modalities: dict[str, float] = field(
+        default_factory=lambda: {"CT": 0.25, "MR": 0.35, "PET": 0.15, "XR": 0.25}
+    )
+    physical_modalities: dict[str, float] = field(
+        default_factory=lambda: {"CT": 0.70, "MR": 0.14, "PET": 0.06, "XR": 0.10}
+    )
+
+
+Sampler = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
+"""(batch, generator) -> (noisy, clean) in network units, each of shape (batch, 1, size, size)."""
+
+
+def sampler(slices: Sequence[Slice], mix: Mix) -> Sampler:
+    """A sampler over the slices; equal generators give equal batches."""
+    shown_groups = _by_modality_and_volume(slices)
+    physical_groups = _by_modality_and_volume([s for s in slices if not s.info.display or s.info.modality == "XR"])
+
+    def sample(batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        shown = round(batch * mix.display)
+        grey, _ = _draw_patches(shown_groups, mix.display_modalities, shown, mix.size, generator, display=True)
+        clean, modalities = _draw_patches(
+            physical_groups, mix.physical_modalities, batch - shown, mix.size, generator, display=False
+        )
+        noisy = [_algorithm1_pairs(grey, generator), _physical_noise(clean, modalities, generator)]
+        return torch.cat(noisy), torch.cat([grey, clean])
+
+    return sample
+
+
+Groups = dict[str, list[list[Slice]]]
+
+
+def _by_modality_and_volume(slices: Sequence[Slice]) -> Groups:
+    """Modality -> volumes -> slices: volumes count alike, however many slices they have."""
+    volumes: dict[str, dict[str, list[Slice]]] = {}
+    for s in slices:
+        volumes.setdefault(s.info.modality, {}).setdefault(s.info.volume, []).append(s)
+    return {modality: list(groups.values()) for modality, groups in volumes.items()}
+
+
+def _draw_patches(
+    groups: Groups,
+    weights: dict[str, float],
+    count: int,
+    size: int,
+    generator: torch.Generator,
+    *,
+    display: bool,
+) -> tuple[Tensor, list[str]]:
+    """Draw patches in network units, shape (count, 1, size, size), and the modality of each."""
+    present = [m for m in weights if m in groups]
+    chances = torch.tensor([weights[m] for m in present])
+    picks = torch.multinomial(chances, count, replacement=True, generator=generator)
+    modalities = [present[int(i)] for i in picks]
+    patches = []
+    for modality in modalities:
+        volume = groups[modality][_integer(len(groups[modality]), generator)]
+        chosen = volume[_integer(len(volume), generator)]
+        values = _crop(chosen.values, size, generator)
+        patches.append(_display(chosen, values, generator) if display else _network_units(chosen, values))
+    return torch.stack(patches).unsqueeze(1), modalities
+
+
+def _integer(high: int, generator: torch.Generator) -> int:
+    return int(torch.randint(high, (1,), generator=generator))
+
+
+def _crop(values: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """A random crop, shrunk by area averaging by a random factor (which cleans it), flipped and turned at random."""
+    rows, columns = values.shape
+    largest = max(1.0, max(rows, columns) / 256)
+    draw = torch.rand(3, generator=generator)
+    shrink = largest if draw[0] < 0.5 else 1.0 + (largest - 1.0) * float(draw[1])
+    side = min(round(size * shrink), max(size, min(rows, columns)))
+    values = _mirror_to(values, side)
+    top = _integer(values.shape[0] - side + 1, generator)
+    left = _integer(values.shape[1] - side + 1, generator)
+    patch = values[top : top + side, left : left + side]
+    if side != size:
+        patch = F.interpolate(patch[None, None], size=(size, size), mode="area")[0, 0]
+    patch = torch.rot90(patch, _integer(4, generator))
+    return patch.flip(0) if draw[2] < 0.5 else patch
+
+
+def _mirror_to(values: Tensor, side: int) -> Tensor:
+    """Repeat a small slice by mirroring until both sides reach ``side``."""
+    while min(values.shape) < side:
+        rows = min(values.shape[0] - 1, max(0, side - values.shape[0]))
+        columns = min(values.shape[1] - 1, max(0, side - values.shape[1]))
+        values = F.pad(values[None, None], (0, columns, 0, rows), mode="reflect")[0, 0]
+    return values
+
+
+def _display(chosen: Slice, values: Tensor, generator: torch.Generator) -> Tensor:
+    """Grey levels over 255: CT in a soft-tissue or random window, others from the 0.1 to the 99.9 percentile."""
+    if chosen.info.display:
+        low, high = 0.0, 255.0
+    elif chosen.info.modality == "CT":
+        low, high = CT_WINDOW
+        draw = torch.rand(3, generator=generator)
+        if draw[0] < 0.4:
+            center, width = -700.0 + 900.0 * float(draw[1]), 300.0 + 1500.0 * float(draw[2])
+            low, high = center - width / 2, center + width / 2
+    else:
+        sample = chosen.values.flatten()[:: max(1, chosen.values.numel() // 20000)]
+        low, high = (float(q) for q in torch.quantile(sample, torch.tensor([0.001, 0.999])))
+    return noise.to_8_bit(255.0 * (values - low) / max(high - low, 1e-6)) / 255.0
+
+
+def _network_units(chosen: Slice, values: Tensor) -> Tensor:
+    if chosen.info.modality == "CT" and not chosen.info.display:
+        values = values.clamp(*CT_LIMITS)
+    return (values - chosen.info.offset) / chosen.info.scale
+
+
+def _algorithm1_pairs(clean: Tensor, generator: torch.Generator) -> Tensor:
+    """Algorithm 1, clipped and rounded to 8 bits in three of four patches and left as it falls in the others."""
+    parameters = noise.draw_algorithm1(len(clean), generator)
+    noisy = noise.apply_algorithm1(255.0 * clean, parameters, generator=generator)
+    stored = noise.per_image(torch.rand(len(clean), generator=generator) < 0.75)
+    return torch.where(stored, noise.to_8_bit(noisy), noisy) / 255.0
+
+
+def _physical_noise(clean: Tensor, modalities: list[str], generator: torch.Generator) -> Tensor:
+    """Each patch with its modality's noise, in network units."""
+    shape = (len(clean), 1, clean.shape[-2], clean.shape[-1])
+    ct_scale = CT_LIMITS[1] - CT_LIMITS[0]
+    ct = noise.ct_noise(shape, noise.draw_ct_noise(len(clean), generator), generator=generator) / ct_scale
+    first, second = (
+        noise.correlated(shape, spectrum, generator=generator)
+        for spectrum in [noise.draw_smooth_spectrum(len(clean), generator)] * 2
+    )
+    level = noise.per_image(noise.log_uniform(len(clean), 0.004, 0.12, generator))
+    power = noise.per_image(noise.uniform(len(clean), 0.0, 1.0, generator))
+    local = level * (clean.clamp_min(0.0) + 0.02) ** power
+    noisy = []
+    for i, modality in enumerate(modalities):
+        if modality == "CT":
+            noisy.append((clean[i] + ct[i]).clamp_min(0.0))
+        elif modality == "MR":
+            noisy.append(noise.rician(clean[i], (level[i] * first[i], level[i] * second[i])))
+        else:
+            noisy.append((clean[i] + local[i] * first[i]).clamp_min(0.0))
+    return torch.stack(noisy)
