@@ -1,0 +1,52 @@
+"""The infer task: read, denoise, write, report."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+
+from meddenoise.server.images import read_image, report, write_result
+from meddenoise.server.models import ModelPool
+from meddenoise.server.options import Options, shown_to_clients
+
+logger = logging.getLogger(__name__)
+
+
+class DenoiseTask(InferTask):
+    """One published model behind MONAI Label's infer interface.
+
+    It is of the type "others", because its result is an image and not a label map, and has no labels.
+    """
+
+    def __init__(self, model: str, pool: ModelPool) -> None:
+        super().__init__(
+            type=InferType.OTHERS,
+            labels=None,
+            dimension=3,
+            description=f"Takes the noise out of CT, MR, PET and X-ray images with the model {model}. "
+            "Research use, not a medical device.",
+            config=shown_to_clients(),
+        )
+        self.model = model
+        self.pool = pool
+
+    def is_valid(self) -> bool:
+        """Whether the weights are there and verify; the pool logs the reason where not."""
+        return self.pool.problem(self.model) is None
+
+    def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Denoise the image at ``request["image"]``, a path; return the result's path and the JSON beside it."""
+        options = Options.from_request(request)
+        start = perf_counter()
+        volume = read_image(Path(request["image"]), options)
+        read = perf_counter()
+        result = self.pool.get(self.model, options.device)(volume, strength=options.strength)
+        denoised = perf_counter()
+        path = write_result(result, options)
+        latencies = {"pre": read - start, "infer": denoised - read, "write": perf_counter() - denoised}
+        logger.info("%s: %d slices, seconds %s", self.model, volume.array.shape[0], latencies)
+        return str(path), report(volume, result, options, latencies)

@@ -1,0 +1,66 @@
+"""The MONAI Label app of MedDenoise: wiring only."""
+
+import sys
+from pathlib import Path
+
+_APP = Path(__file__).resolve().parent
+sys.path += [str(_APP), str(_APP.parents[1] / "models")]  # a spawned worker has neither
+
+from lib.infer import DenoiseTask
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.tasks.activelearning.first import First
+from monailabel.tasks.activelearning.random import Random
+
+from meddenoise import __version__, weights
+from meddenoise.server.checks import check_image, check_model
+from meddenoise.server.datastore import studies_folder
+from meddenoise.server.models import POOL
+from meddenoise.server.problems import http_errors
+
+
+class MedDenoiseApp(MONAILabelApp):
+    """Serves every published model; the image that comes back is in the geometry of the one that was sent."""
+
+    def __init__(self, app_dir, studies, conf):
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=conf,
+            name="MedDenoise",
+            description="Takes the noise out of CT, MR, PET and X-ray images. Research use, not a medical device.",
+            version=__version__,
+            labels=["denoised"],  # MONAI Label's clients expect an app to have some; the models have none
+        )
+        self._auto_update_scoring = False  # it would start a new Python process at every start and every next sample
+
+    def init_datastore(self):
+        """A studies folder, or a DICOMweb address."""
+        return self.init_remote_datastore() if "://" in self.studies else studies_folder(self.studies)
+
+    def init_infers(self):
+        """One task per published model."""
+        return {name: DenoiseTask(name, POOL) for name in weights.available()}
+
+    def init_strategies(self):
+        """How the next image is chosen."""
+        return {"random": Random(), "first": First()}
+
+    def models(self):
+        """Names of the models, those that cannot be used included."""
+        return set(self._infers)
+
+    def info(self):
+        """MONAI Label's description of the app, and why a model that should be there is not."""
+        problems = {name: POOL.problem(name) for name in self._infers}
+        return {**super().info(), "problems": {name: why for name, why in problems.items() if why}}
+
+    def infer(self, request, datastore=None):
+        """Denoise one image; what is wrong with a request goes to the client in a sentence."""
+        with http_errors():
+            check_model(request.get("model"), self._infers)
+            check_image(request.get("image"), datastore or self.datastore(), paths=True)
+            request.setdefault("label_tag", f"denoised_{request['model']}")  # where save_label keeps it: never a target
+            return super().infer(request, datastore)
+
+    def _download_dcmqi_tools(self):
+        """Nothing: MONAI Label would fetch tools for DICOM SEG from the internet at start."""

@@ -1,0 +1,92 @@
+"""Between a request and a Volume: what the server reads, the file it answers with, and the JSON beside it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddenoise.errors import InputError
+from meddenoise.inference import Result
+from meddenoise.io import find_sources, read_volume, write_volume
+from meddenoise.report import as_dict
+from meddenoise.server.options import Options
+from meddenoise.volume import Volume
+
+
+def read_image(path: Path, options: Options) -> Volume:
+    """Read the one image of a request: a file, or a folder that holds one DICOM series.
+
+    Raises:
+        InputError: The path holds no image, several images, or one that cannot be denoised.
+    """
+    try:
+        return _read(path, options)
+    except InputError as error:  # a client is not told where the server keeps its files
+        raise type(error)(str(error).replace(f"{path.parent}{os.sep}", "")) from error
+
+
+def _read(path: Path, options: Options) -> Volume:
+    sources, skipped = find_sources([path], series=options.series)
+    if not sources:
+        raise InputError(f"{path.name} holds no image that can be denoised; " + "; ".join(skipped))
+    if len(sources) > 1:
+        names = ", ".join(source.series_uid or source.stem for source in sources)
+        raise InputError(f"{path.name} holds {len(sources)} images; choose one with the option series: {names}")
+    return read_volume(sources[0], modality=options.modality, replace_nonfinite=options.replace_nonfinite)
+
+
+def write_result(result: Result, options: Options) -> Path:
+    """Write what the client asked for into a new temporary file, which MONAI Label removes once it is sent.
+
+    Raises:
+        OutputError: The format cannot hold the image, or there is no room for it.
+    """
+    wanted = result.difference if options.output_type == "difference" else result.volume
+    handle, name = tempfile.mkstemp(prefix=f"{options.output_type}-", suffix=options.result_extension)
+    os.close(handle)
+    path = Path(name)
+    try:
+        return write_volume(stored_as(wanted, options.result_dtype), path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def stored_as(volume: Volume, dtype: str) -> Volume:
+    """The volume in another stored type; integers are rounded and clipped to the type's own range, never wrapped."""
+    if dtype == "input":
+        return volume
+    if not np.issubdtype(dtype, np.integer):
+        header = replace(volume.header, dtype=dtype, stored_range=None)
+        return replace(volume, array=volume.array.astype(dtype), header=header)
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    values = np.clip(np.rint(volume.array.astype(np.float64)), low, high).astype(dtype)
+    header = replace(volume.header, dtype=dtype, stored_range=(float(low), float(high)))
+    return replace(volume, array=values, header=header)
+
+
+def report(volume: Volume, result: Result, options: Options, latencies: Mapping[str, float]) -> dict[str, Any]:
+    """The JSON beside the image: times under MONAI Label's own keys, and the report every front end gives.
+
+    Args:
+        volume: The input, as read.
+        result: What the denoiser gave.
+        options: What the client asked for.
+        latencies: Seconds of the stages "pre", "infer" and "write".
+    """
+    stages = {"pre": 0.0, "infer": 0.0, "invert": 0.0, "post": 0.0, "write": 0.0, **latencies}
+    times = {name: round(seconds, 3) for name, seconds in stages.items()}
+    said = as_dict(volume, result)
+    return {
+        **said,
+        "label_names": {},
+        "latencies": {**times, "total": round(sum(stages.values()), 3), "transform": {}},
+        "output_type": options.output_type,
+        "warnings": [*options.warnings, *said["warnings"]],
+    }

@@ -1,0 +1,127 @@
+"""What a client may ask of a denoising, checked once before anything is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+import torch
+
+from meddenoise.errors import OptionError
+from meddenoise.volume import MODALITIES, Modality
+
+OutputType = Literal["denoised", "difference"]
+EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".mha", ".png", ".tif")
+"""Formats of the result; uncompressed NRRD first, because it is exact and the fastest to write."""
+DTYPES = ("input", "float32", "int16", "uint16", "int32")
+
+
+@dataclass(frozen=True)
+class Options:
+    """One request's options, valid by construction.
+
+    Attributes:
+        strength: 0 (the input, bit for bit) to 1 (the full effect).
+        modality: None takes it from the file, else guesses it.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        output_type: Whether the result file holds the denoised image or what was taken away (input minus denoised).
+        result_extension: Format of the result file.
+        result_dtype: "input" keeps the input's type (the difference is float32); integers are rounded and clipped.
+        series: SeriesInstanceUID to take where a session holds several.
+        replace_nonfinite: Value that replaces NaN and Inf voxels; None refuses them.
+        warnings: What was asked for and not done.
+    """
+
+    strength: float = 1.0
+    modality: Modality | None = None
+    device: str = "auto"
+    output_type: OutputType = "denoised"
+    result_extension: str = EXTENSIONS[0]
+    result_dtype: str = "input"
+    series: str | None = None
+    replace_nonfinite: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def from_request(cls, request: Mapping[str, Any]) -> Options:
+        """Read the options out of a MONAI Label request, which holds other keys as well.
+
+        Raises:
+            OptionError: A value is of the wrong type or not among those allowed.
+        """
+        modality = _choice(request, "modality", ("auto", *MODALITIES))
+        dtype, warnings = _result_dtype(request)
+        replacement = request.get("replace_nonfinite")
+        series = request.get("series") or None
+        if series is not None and not isinstance(series, str):
+            raise OptionError(f"series must be a SeriesInstanceUID, got {series!r}")
+        return cls(
+            strength=_number(request, "strength", 1.0, low=0.0, high=1.0),
+            modality=None if modality == "auto" else cast(Modality, modality),
+            device=_text(request, "device", "auto"),
+            output_type=cast(OutputType, _choice(request, "output_type", get_args(OutputType))),
+            result_extension=_choice(request, "result_extension", EXTENSIONS),
+            result_dtype=dtype,
+            series=series,
+            replace_nonfinite=None if replacement in (None, "") else _number(request, "replace_nonfinite", 0.0),
+            warnings=warnings,
+        )
+
+
+def shown_to_clients() -> dict[str, Any]:
+    """The options as MONAI Label lists them in ``/info``: a list is a choice whose first entry is the default."""
+    return {
+        "strength": 1.0,
+        "modality": ["auto", *MODALITIES],
+        "device": ["auto", "cpu", *(["cuda"] if torch.cuda.is_available() else [])],
+        "output_type": list(get_args(OutputType)),
+        "result_extension": list(EXTENSIONS),
+        "result_dtype": list(DTYPES),
+        "replace_nonfinite": "",
+    }
+
+
+def _value(request: Mapping[str, Any], key: str, default: Any) -> Any:
+    """The value of a key; a client that sends a whole list of choices back means its first."""
+    value = request.get(key, default)
+    if isinstance(value, list) and value:
+        value = value[0]
+    return default if value is None or value == "" else value
+
+
+def _text(request: Mapping[str, Any], key: str, default: str) -> str:
+    value = _value(request, key, default)
+    if not isinstance(value, str):
+        raise OptionError(f"{key} must be text, got {value!r}")
+    return value
+
+
+def _choice(request: Mapping[str, Any], key: str, choices: Sequence[str]) -> str:
+    value = _text(request, key, choices[0])
+    if value not in choices:
+        raise OptionError(f"{key} must be one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def _number(
+    request: Mapping[str, Any], key: str, default: float, *, low: float = -math.inf, high: float = math.inf
+) -> float:
+    value = _value(request, key, default)
+    limits = "a finite number" if math.isinf(low) else f"a number from {low:g} to {high:g}"
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number) or not low <= number <= high:
+        raise OptionError(f"{key} must be {limits}, got {value!r}")
+    return number
+
+
+def _result_dtype(request: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """The type of the result. MONAI Label's stock clients always ask for uint8, as if every result were a label map."""
+    value = _text(request, "result_dtype", DTYPES[0])
+    if value == "uint8":
+        return DTYPES[0], ("result_dtype uint8 was ignored: it would cut the intensities; the input's type is kept",)
+    return _choice({"result_dtype": value}, "result_dtype", DTYPES), ()

@@ -1,0 +1,80 @@
+"""A CT volume whose truth is known: soft organs, bone, lungs and fat drawn as ellipsoids, with correlated CT noise."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from meddenoise.noise import CTNoise, Spectrum, ct_noise
+from meddenoise.volume import Header, Volume
+
+AIR = -1000.0
+SPACING = (1.6, 1.6, 4.0)
+"""Millimetres along columns, rows and slices."""
+NOISE_HU = 40.0
+"""About a quarter of the usual dose in the abdomen, soft kernel."""
+OVERSAMPLING = 3
+"""Points per pixel side, so that edges have partial volume as in a scanner."""
+
+
+class Ellipsoid(NamedTuple):
+    """A part of the body: centre and half axes in millimetres as (x, y, z), z = 0 in the middle slice."""
+
+    hounsfield: float
+    center: tuple[float, float, float]
+    axes: tuple[float, float, float]
+
+
+BODY = (  # each one covers those before it
+    Ellipsoid(-100.0, (0, 0, 0), (135, 100, 400)),  # fat
+    Ellipsoid(50.0, (0, 0, 0), (122, 87, 400)),  # muscle
+    Ellipsoid(-20.0, (0, -12, 0), (105, 62, 300)),  # fat between the organs
+    Ellipsoid(60.0, (-52, -12, 0), (48, 52, 70)),  # liver
+    Ellipsoid(45.0, (58, -18, 5), (30, 34, 45)),  # spleen
+    Ellipsoid(35.0, (48, 30, -5), (20, 16, 40)),  # kidney
+    Ellipsoid(160.0, (8, 20, 0), (11, 11, 400)),  # aorta with contrast
+    Ellipsoid(-850.0, (62, -30, 45), (26, 30, 24)),  # lower tip of a lung
+    Ellipsoid(250.0, (0, 56, 0), (22, 19, 400)),  # vertebra
+    Ellipsoid(700.0, (0, 42, 0), (17, 3, 400)),  # its cortex
+    Ellipsoid(15.0, (0, 66, 0), (8, 7, 400)),  # spinal canal
+    Ellipsoid(20.0, (-70, -25, 0), (8, 8, 10)),  # lesions in the liver, 40, 25 and 15 HU below it
+    Ellipsoid(35.0, (-45, 12, -4), (6, 6, 10)),
+    Ellipsoid(45.0, (-38, -30, 6), (10, 10, 12)),
+    Ellipsoid(110.0, (-60, 2, 4), (2.4, 2.4, 30)),  # vessels
+    Ellipsoid(110.0, (-78, 6, 0), (1.6, 1.6, 30)),
+)
+
+
+def phantom(shape: tuple[int, int, int] = (16, 144, 192), *, seed: int = 0) -> tuple[Volume, Volume]:
+    """The truth and a noisy measurement of it, both int16 in HU; shape is (slices, rows, columns)."""
+    clean = _draw(shape)
+    generator = torch.Generator().manual_seed(seed)
+    slices, rows, columns = shape
+    one = torch.ones(slices)
+    # A soft body kernel, noisiest along the rows because rays from side to side cross the most tissue.
+    spectrum = Spectrum(cutoff=0.24 * one, falloff=2.1 * one, anisotropy=0.4 * one, direction=1.57 * one, ramp=True)
+    parameters = CTNoise(level=NOISE_HU * one, variation=0.2 * one, spectrum=spectrum)
+    noise = ct_noise((slices, 1, rows, columns), parameters, generator=generator)[:, 0].numpy()
+    affine = np.diag([*SPACING, 1.0])
+    affine[:3, 3] = [-(n - 1) / 2 * step for n, step in zip((columns, rows, slices), SPACING, strict=True)]
+    header = Header(dtype="int16", stored_range=(-32768.0, 32767.0), units="HU", modality_source="option")
+    truth, noisy = (np.rint(values).astype(np.int16) for values in (clean, np.maximum(clean + noise, -1024.0)))
+    return Volume(truth, affine, "CT", header), Volume(noisy, affine.copy(), "CT", header)
+
+
+def _draw(shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    slices, rows, columns = shape
+    fine = (slices, rows * OVERSAMPLING, columns * OVERSAMPLING)
+    steps = (SPACING[2], SPACING[1] / OVERSAMPLING, SPACING[0] / OVERSAMPLING)
+    z, y, x = np.meshgrid(
+        *((np.arange(n) - (n - 1) / 2) * step for n, step in zip(fine, steps, strict=True)), indexing="ij", sparse=True
+    )
+    values = np.full(fine, AIR)
+    for part in BODY:
+        (a, b, c), (u, v, w) = part.center, part.axes
+        values[((x - a) / u) ** 2 + ((y - b) / v) ** 2 + ((z - c) / w) ** 2 <= 1] = part.hounsfield
+    pixels: NDArray[np.float64] = values.reshape(slices, rows, OVERSAMPLING, columns, OVERSAMPLING).mean(axis=(2, 4))
+    return pixels
