@@ -1,12 +1,12 @@
 """The errors MedDenoise raises on purpose; each message says what was wrong, with the value, and the way out.
 
-    MedDenoiseError
-    ├── InputError            the file or image given cannot be denoised as it is
-    │   └── GeometryError     its slices or axes do not form the grid that was asked for
-    ├── OutputError           the result cannot be written where or how it was asked for
-    ├── OptionError           an option, or a combination of options, is not valid
-    ├── ModelError            a model is unknown, missing or damaged
-    └── ServiceError          a server could not be started or did not answer
+MedDenoiseError
+├── InputError            the file or image given cannot be denoised as it is
+│   └── GeometryError     its slices or axes do not form the grid that was asked for
+├── OutputError           the result cannot be written where or how it was asked for
+├── OptionError           an option, or a combination of options, is not valid
+├── ModelError            a model is unknown, missing or damaged
+└── ServiceError          a server could not be started or did not answer
 """
 
 

@@ -45,3 +45,71 @@ def level_map(image: Tensor) -> Tensor:
     size = (smooth.shape[-2] * BLOCK, smooth.shape[-1] * BLOCK)
     level = F.interpolate((0.5 * smooth).exp(), size=size, mode="bilinear", align_corners=False)
     return level[..., :rows, :columns].clamp_min(FLOOR)
+
+
+GLOBAL_BLOCK = 24
+"""Side in pixels of the blocks the global figure is taken from."""
+FLATTEST = 0.12
+"""Share of the blocks taken as free of structure."""
+MINIMAL_BLOCK = 8
+"""Smaller blocks have no frequencies to tell noise from structure."""
+
+
+def noise_level(slices: Tensor, foreground: Tensor, guide: Tensor | None = None) -> float:
+    """Standard deviation of the noise in the foreground, right for correlated noise too.
+
+    Blocks of 24x24 pixels are cleared of their plane, and the flattest eighth is looked at. With a guide (the denoised
+    image, which shows where the structure is) these are the blocks flattest in the guide, and the level is theirs.
+    Without one they are those with the least power below 0.12 cycles per pixel for their power above 0.25; they show
+    how much of the noise lies in that high band, which then gives the level of all blocks.
+
+    Args:
+        slices: Any unit, shape (batch, 1, rows, columns).
+        foreground: True where the level matters, same shape. Blocks not wholly inside are left out; where no block
+            remains, all are used. Blocks of (nearly) constant values are left out too.
+        guide: Same shape as ``slices``.
+
+    Returns:
+        In the unit of ``slices``; 0 for a constant image.
+    """
+    side = min(GLOBAL_BLOCK, slices.shape[-2], slices.shape[-1])
+    inside = _blocks(foreground.to(slices.dtype), side).amin(dim=(1, 2)) > 0
+    kept = inside if bool(inside.any()) else torch.ones_like(inside)
+    blocks = _without_plane(_blocks(slices, side)[kept])
+    variance = blocks.square().mean(dim=(1, 2))
+    if not bool(variance.any()):
+        return 0.0
+    # Saturated areas and masked background hold no noise and would pass for the flattest tissue.
+    noisy = variance > 0.01 * variance[variance > 0].median()
+    blocks = blocks[noisy]
+    count = max(1, round(FLATTEST * len(blocks)))
+    if guide is not None:
+        order = _without_plane(_blocks(guide, side)[kept][noisy]).square().mean(dim=(1, 2)).argsort()
+        return float(blocks[order[:count]].square().mean().sqrt())
+    if side < MINIMAL_BLOCK:
+        return float(blocks.square().mean(dim=(1, 2)).median().sqrt())
+    power = torch.fft.fft2(blocks).abs() ** 2 / side**4
+    frequency = torch.fft.fftfreq(side, device=slices.device)
+    radius = torch.sqrt(frequency[:, None] ** 2 + frequency**2)
+    low = (power * (radius < 0.12)).sum(dim=(1, 2))
+    high = (power * (radius > 0.25)).sum(dim=(1, 2))
+    flattest = (low / high.clamp_min(1e-30)).argsort()[:count]
+    ratio = power.sum(dim=(1, 2))[flattest].mean() / high[flattest].mean().clamp_min(1e-30)
+    return float((ratio * high.median()).sqrt())
+
+
+def _blocks(images: Tensor, side: int) -> Tensor:
+    """Cut (batch, 1, rows, columns) into blocks of shape (count, side, side), dropping what is left at the borders."""
+    cut = images[:, 0].unfold(1, side, side).unfold(2, side, side)
+    return cut.reshape(-1, side, side)
+
+
+def _without_plane(blocks: Tensor) -> Tensor:
+    """Blocks (count, side, side) minus their least-squares plane."""
+    side = blocks.shape[-1]
+    ramp = torch.linspace(-1.0, 1.0, side, device=blocks.device, dtype=blocks.dtype)
+    scale = (ramp**2).mean()
+    blocks = blocks - blocks.mean(dim=(1, 2), keepdim=True)
+    along_rows = (blocks * ramp[:, None]).mean(dim=(1, 2), keepdim=True) / scale
+    along_columns = (blocks * ramp).mean(dim=(1, 2), keepdim=True) / scale
+    return blocks - along_rows * ramp[:, None] - along_columns * ramp

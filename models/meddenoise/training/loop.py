@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from meddenoise.noise_level import level_map
-from meddenoise.training.checkpoint import load_checkpoint, save_checkpoint
+from meddenoise.training.checkpoint import State, load_checkpoint, save_checkpoint
 from meddenoise.training.patches import Sampler
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -56,7 +56,8 @@ class Schedule:
 def relative_l1(denoised: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:
     """Mean absolute error of each image over the standard deviation of its noise, averaged over the batch.
 
-    An image of 5 HU noise then counts as much as one of 75 grey levels. Images: network units, (batch, 1, rows, columns).
+    An image of 5 HU noise then counts as much as one of 75 grey levels. Images: network units, shape (batch, 1, rows,
+    columns).
     """
     scale = ((noisy - clean) ** 2).mean(dim=(1, 2, 3)).sqrt().clamp_min(5e-4)
     return ((denoised - clean).abs().mean(dim=(1, 2, 3)) / scale).mean()
@@ -86,8 +87,8 @@ def train(
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=1e-4)
     generator = torch.Generator().manual_seed(schedule.seed)
-    state = {"network": network, "average": average, "optimizer": optimizer, "generator": generator}
-    step = load_checkpoint(out / CHECKPOINT, **state) if resume and (out / CHECKPOINT).exists() else 0
+    state = State(network, average, optimizer, generator)
+    step = load_checkpoint(out / CHECKPOINT, state) if resume and (out / CHECKPOINT).exists() else 0
     started, first, smooth = time.monotonic(), step, math.nan
     while step < schedule.steps:
         noisy, clean = (images.to(schedule.device) for images in sample(schedule.batch, generator))
@@ -96,7 +97,7 @@ def train(
             denoised = network(noisy, level_map(noisy))
         loss = relative_l1(denoised, noisy, clean)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         step += 1
@@ -106,7 +107,7 @@ def train(
                 mean.lerp_(value, 1 - decay)
         smooth = loss.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss.item()
         if step % schedule.save_every == 0 or step == schedule.steps:
-            save_checkpoint(out / CHECKPOINT, step=step, **state, facts=asdict(schedule))
+            save_checkpoint(out / CHECKPOINT, state, step=step, facts=asdict(schedule))
             left = (time.monotonic() - started) / (step - first) * (schedule.steps - step) / 60
             report(f"step {step} of {schedule.steps}, loss {smooth:.4f}, {left:.0f} min left")
     return average

@@ -1,0 +1,1 @@
+"""How each published model was trained: one frozen config and one readable run() each."""

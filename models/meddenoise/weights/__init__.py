@@ -1,0 +1,140 @@
+"""The published weights: NAME.safetensors with the tensors and NAME.json with the model card's data.
+
+The card also travels inside the safetensors file, so that a file explains itself; the JSON adds the checksum, without
+which a file is never run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from meddenoise.errors import ModelError
+from meddenoise.networks import NETWORKS
+
+__all__ = ["Card", "available", "folder", "load", "read_card", "save"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model is, JSON-able.
+
+    Attributes:
+        name: Name it is asked for by.
+        version: Semantic version; a new one for every change of the weights.
+        network: Key of NETWORKS.
+        arguments: Keyword arguments of its constructor.
+        description: One sentence for a list of models.
+        modalities: Modalities it was trained on.
+        parameters: Trainable numbers of the network.
+        gmac: Billions of multiply-accumulates at 256x256 pixels, biases excluded.
+        training: What it was trained on and how: recipe, data with licences, noise, split, steps.
+        figures: Measured figures, each with the command that made it.
+        licence: Of the weights.
+        sha256: Of the safetensors file; empty inside the file itself.
+    """
+
+    name: str
+    version: str
+    network: str
+    arguments: dict[str, Any]
+    description: str
+    modalities: list[str]
+    parameters: int
+    gmac: float
+    training: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    licence: str = "Apache-2.0"
+    sha256: str = ""
+
+
+def folder() -> Path:
+    """Where the weights lie: the environment variable MEDDENOISE_WEIGHTS, else inside this package."""
+    return Path(os.environ.get("MEDDENOISE_WEIGHTS") or Path(__file__).parent)
+
+
+def available() -> list[str]:
+    """Names of the models that have a card, in alphabetical order; load() says whether their weights are sound."""
+    return sorted(path.stem for path in folder().glob("*.json"))
+
+
+def read_card(name: str) -> Card:
+    """The card of a published model.
+
+    Raises:
+        ModelError: No such model, or a card that cannot be read.
+    """
+    path = folder() / f"{name}.json"
+    if name not in available():
+        raise ModelError(f"unknown model {name!r}; available: {', '.join(available()) or 'none'}")
+    try:
+        return Card(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"model card {path} is damaged ({error}); reinstall meddenoise") from error
+
+
+def load(name: str) -> tuple[nn.Module, Card]:
+    """Build a network with its weights, on the CPU and in evaluation mode.
+
+    Args:
+        name: Name of a published model, or the path of a .safetensors file that save() wrote.
+
+    Raises:
+        ModelError: Unknown name; weights missing, damaged, or not those the card names.
+    """
+    if name.endswith(".safetensors"):
+        path = Path(name)
+        card = replace(_card_inside(path), sha256=_sha256(path))
+    else:
+        card = read_card(name)
+        path = folder() / f"{name}.safetensors"
+        if (found := _sha256(path)) != card.sha256:
+            raise ModelError(
+                f"weights {path} are damaged: sha256 {found[:12]}..., the card says {card.sha256[:12]}...; "
+                "reinstall meddenoise"
+            )
+    try:
+        network = NETWORKS[card.network](**card.arguments)
+        with safe_open(path, framework="pt") as file:
+            network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 - no dict
+    except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
+        raise ModelError(f"weights {path} do not fit the network {card.network!r} ({error})") from error
+    return network.eval().requires_grad_(False), card
+
+
+def save(network: nn.Module, card: Card, into: Path) -> Card:
+    """Write NAME.safetensors and NAME.json into a folder, each atomically; returns the card with its checksum."""
+    into.mkdir(parents=True, exist_ok=True)
+    path, partial = into / f"{card.name}.safetensors", into / f"{card.name}.safetensors.part"
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    save_file(tensors, partial, metadata={"card": json.dumps(asdict(replace(card, sha256="")))})
+    card = replace(card, sha256=_sha256(partial))
+    text = into / f"{card.name}.json.part"
+    text.write_text(json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n")
+    partial.replace(path)
+    text.replace(into / f"{card.name}.json")
+    return card
+
+
+def _card_inside(path: Path) -> Card:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return Card(**json.loads(file.metadata()["card"]))
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} is not a MedDenoise weights file ({error})") from error
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"weights {path} cannot be read ({error.strerror}); reinstall meddenoise") from error
