@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,17 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from meddenoise.errors import InputError
-from meddenoise.io.source import PICTURE_EXTENSIONS, extension_of
+from meddenoise.io.checks import check_file, check_nifti, check_no_labels
+from meddenoise.io.marks import read_mark
+from meddenoise.io.source import IMAGE_EXTENSIONS, MARK, PICTURE_EXTENSIONS, extension_of
 from meddenoise.volume import Header
+
+sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what matters in them is said in our own words
+
+_LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_META_MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR"}
+_DROPPED = ("ITK_", "NRRD_kinds", "NRRD_space", "NRRD_centerings", "NRRD_sizes", "NRRD_thicknesses", "NRRD_axis")
+_NIFTI_KEPT = ("descrip", "aux_file", "intent_name")
 
 
 @dataclass(frozen=True)
@@ -32,37 +43,32 @@ def read_image(path: Path) -> Read:
     Raises:
         InputError: The file is missing, empty, truncated, not an image, or not a scalar image of two or three axes.
     """
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as an image: {_last_line(error)}") from error
+    size = check_file(path)
+    ext = extension_of(path)
+    if ext not in IMAGE_EXTENSIONS:
+        known = ", ".join(IMAGE_EXTENSIONS)
+        raise InputError(f"{path}: unknown format {path.suffix!r}; use DICOM or one of {known}")
+    image, metadata = _open(path, ext, size)
     array = sitk.GetArrayFromImage(image)
-    array = array.reshape((1,) * (3 - array.ndim) + array.shape)
+    array = array.reshape(array.shape[-3:] if array.ndim > 3 else (1,) * (3 - array.ndim) + array.shape)
+    if ext not in PICTURE_EXTENSIONS:
+        check_no_labels(path, metadata, array)
     if array.dtype == np.float64:
-        array = array.astype(np.float32)
-    metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+        array = _as_float32(array)
+    affine, warnings = _geometry(path, image, metadata)
+    stated = _META_MODALITIES.get(metadata.get("Modality", ""))
+    stored_range, note = _stored_range(path, ext, array)
     header = Header(
         dtype=array.dtype.name,
-        stored_range=_range_of(array.dtype),
+        stored_range=stored_range,
         display=array.dtype == np.uint8,
-        ndim=image.GetDimension(),
+        ndim=min(3, image.GetDimension()),
         sources=(path,),
-        ext=extension_of(path),
-        metadata=types.MappingProxyType(metadata),
+        ext=ext,
+        metadata=types.MappingProxyType(_kept(path, ext, metadata)),
+        warnings=warnings + note,
     )
-    return Read(array, affine_of(image), header)
-
-
-def affine_of(image: sitk.Image) -> NDArray[np.float64]:
-    """4x4 LPS affine of a 2D or 3D image; a 2D image lies in the plane z = 0 with slices 1 mm apart."""
-    n = image.GetDimension()
-    affine = np.eye(4)
-    affine[:n, :n] = np.reshape(image.GetDirection(), (n, n)) * np.asarray(image.GetSpacing())
-    affine[:n, 3] = image.GetOrigin()
-    return affine
+    return Read(array, affine, header, stated)
 
 
 def is_picture(path: Path) -> bool:
@@ -70,12 +76,93 @@ def is_picture(path: Path) -> bool:
     return extension_of(path) in PICTURE_EXTENSIONS
 
 
-def _range_of(dtype: np.dtype[Any]) -> tuple[float, float] | None:
-    if dtype.kind not in "iu":
-        return None
-    info = np.iinfo(dtype)
-    return float(info.min), float(info.max)
+def _open(path: Path, ext: str, size: int) -> tuple[sitk.Image, dict[str, str]]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        metadata = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+        if ext in (".nii", ".nii.gz") and "dim[0]" in metadata:
+            check_nifti(path, metadata, size)
+        _check_shape(path, reader)
+        return reader.Execute(), metadata
+    except (RuntimeError, MemoryError) as error:
+        raise InputError(f"{path}: cannot be read as an image, it is damaged or truncated: {_gist(error)}") from error
 
 
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1].strip()
+def _check_shape(path: Path, reader: sitk.ImageFileReader) -> None:
+    shape, parts = reader.GetSize(), reader.GetNumberOfComponents()
+    pixel = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    if parts > 1:
+        kind = "colour (RGB)" if "8-bit" in pixel and parts in (3, 4) else "vectors"
+        raise InputError(f"{path}: holds {kind}, {parts} values per voxel; give a scalar (grey) image")
+    if "complex" in pixel:
+        raise InputError(f"{path}: holds complex values; give their magnitude")
+    if 0 in shape:
+        raise InputError(f"{path}: has no voxels, its size is {' x '.join(map(str, shape))}")
+    if len([n for n in shape[3:] if n > 1]) > 0 or len(shape) < 2:
+        raise InputError(f"{path}: must have two or three axes, got {' x '.join(map(str, shape))}; give one volume of it")
+
+
+def _as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
+    """float64 to float32; what is too large for it becomes infinite and is then refused by name."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
+def _stored_range(path: Path, ext: str, array: NDArray[Any]) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+    """Range of the type; for 16-bit pictures that of the bits in use, as such files often hold 10 to 14 bits."""
+    if array.dtype.kind not in "iu":
+        return None, ()
+    info = np.iinfo(array.dtype)
+    if ext not in PICTURE_EXTENSIONS or array.dtype != np.uint16:
+        return (float(info.min), float(info.max)), ()
+    bits = max(8, math.ceil(math.log2(int(array.max()) + 1)))
+    note = f"{path.name}: a 16-bit picture, taken as {bits}-bit data by its largest value {int(array.max())}"
+    return (0.0, float(2**bits - 1)), (note,) if bits < 16 else ()
+
+
+def _geometry(path: Path, image: sitk.Image, metadata: Mapping[str, str]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    affine = affine_of(image)
+    if metadata.get("ITK_sform_corrected") != "YES":
+        return affine, ()
+    rows = [[float(v) for v in metadata[f"srow_{axis}"].split()] for axis in "xyz"]
+    exact = _LPS_FROM_RAS @ np.array([*rows, [0.0, 0.0, 0.0, 1.0]])
+    size = np.array([*image.GetSize(), 1, 1][:3]) - 1.0
+    corners = np.array([[x, y, z, 1] for x in (0, size[0]) for y in (0, size[1]) for z in (0, size[2])])
+    off = float(np.abs((exact - affine) @ corners.T).max())
+    if off < 0.001:
+        return affine, ()
+    return exact, (
+        f"{path.name}: its axes are sheared (sform, {off:.2f} mm from right angles); kept exactly, but a result can "
+        "only be written as NRRD, MHA or MHD",
+    )
+
+
+def affine_of(image: sitk.Image) -> NDArray[np.float64]:
+    """4x4 LPS affine of a 2D or 3D image; a 2D image lies in the plane z = 0 with slices 1 mm apart."""
+    dimension = image.GetDimension()
+    n = min(3, dimension)
+    affine = np.eye(4)
+    directions = np.reshape(image.GetDirection(), (dimension, dimension))[:n, :n]
+    affine[:n, :n] = directions * np.asarray(image.GetSpacing()[:n])
+    affine[:n, 3] = image.GetOrigin()[:n]
+    return affine
+
+
+def _kept(path: Path, ext: str, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Header fields to carry over, and our own mark where the file is a result of ours."""
+    if ext in (".nii", ".nii.gz"):
+        kept = {key: metadata[key] for key in _NIFTI_KEPT if metadata.get(key, "").strip()}
+    elif ext in PICTURE_EXTENSIONS:
+        kept = {}
+    else:
+        kept = {key: value for key, value in metadata.items() if not key.startswith(_DROPPED)}
+    mark = read_mark(path, ext, metadata)
+    return kept | {MARK: mark} if mark else kept
+
+
+def _gist(error: Exception) -> str:
+    """The last line of an ITK error that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removeprefix("ITK ERROR:").strip() if lines else type(error).__name__

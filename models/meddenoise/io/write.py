@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,24 @@ from numpy.typing import NDArray
 
 from meddenoise.errors import GeometryError, OutputError
 from meddenoise.io.atomic import replacing_file
-from meddenoise.io.source import IMAGE_EXTENSIONS, extension_of
+from meddenoise.io.marks import add_mark, nifti_description
+from meddenoise.io.source import IMAGE_EXTENSIONS, MARK, PICTURE_EXTENSIONS, extension_of
 from meddenoise.volume import Volume
+
+_NIFTI = (".nii", ".nii.gz")
+_JPEG = (".jpg", ".jpeg")
+_JPEG_QUALITY = 95
+_TYPES = {".png": ("uint8", "uint16"), ".jpg": ("uint8",), ".jpeg": ("uint8",)}
+_SHEAR = 1e-4
+"""Cosine between two axes from which they count as sheared; ITK's own tolerance for NIfTI is of this size."""
 
 
 def write_volume(volume: Volume, path: Path) -> Path:
     """Write a volume in the format its extension names, in the type ``volume.header.dtype``.
 
-    Integers are rounded and clipped to the type's and the header's range. NRRD and MHA are raw, NIfTI .nii.gz is
-    compressed. The file appears whole or not at all.
+    Integers are rounded and clipped to the type's and the header's range. NRRD and MHA are raw, .nii.gz, PNG and TIFF
+    are compressed. The mark in ``volume.header.metadata["MedDenoise"]`` goes along. The file appears whole or not at
+    all; an existing one is replaced.
 
     Raises:
         GeometryError: The slices are unevenly spaced, or the format cannot hold the geometry.
@@ -27,40 +37,85 @@ def write_volume(volume: Volume, path: Path) -> Path:
     """
     path = Path(path)
     ext = extension_of(path)
-    if ext not in IMAGE_EXTENSIONS:
-        raise OutputError(f"{path}: unknown format {path.suffix!r}; use one of {', '.join(IMAGE_EXTENSIONS)}")
-    if not volume.header.even:
-        raise GeometryError(f"{path}: the slices are unevenly spaced, which {ext} cannot hold; write DICOM instead")
-    image = _image_of(volume, as_stored(volume))
+    _check_format(volume, path, ext)
+    image = _image_of(volume, path, ext)
     writer = sitk.ImageFileWriter()
-    writer.SetUseCompression(ext == ".nii.gz" or ext in (".png", ".tif", ".tiff"))
+    writer.SetUseCompression(ext == ".nii.gz" or ext in PICTURE_EXTENSIONS)
+    if ext in _JPEG:
+        writer.SetCompressionLevel(_JPEG_QUALITY)
+    mark = volume.header.metadata.get(MARK)
     with replacing_file(path) as temporary:
         writer.SetFileName(str(temporary))
         try:
             writer.Execute(image)
         except RuntimeError as error:
-            raise OutputError(f"{path}: cannot be written: {str(error).strip().splitlines()[-1]}") from error
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise OutputError(f"{path}: cannot be written, is the disk full? {reason}") from error
+        if mark and ext in PICTURE_EXTENSIONS:
+            add_mark(temporary, ext, mark)
     return path
 
 
 def as_stored(volume: Volume) -> NDArray[Any]:
-    """The values in the stored type: rounded to the nearest integer and clipped, or float32."""
+    """The values in the type ``volume.header.dtype``: rounded and clipped to its and the header's range, or float32."""
     dtype = np.dtype(volume.header.dtype)
     if volume.array.dtype == dtype:
         return volume.array
     if dtype.kind == "f":
         return volume.array.astype(np.float32)
     info = np.iinfo(dtype)
-    return np.clip(np.rint(volume.array.astype(np.float64)), info.min, info.max).astype(dtype)
+    low, high = volume.header.stored_range or (info.min, info.max)
+    low, high = max(int(np.ceil(low)), info.min), min(int(np.floor(high)), info.max)
+    rounded = np.rint(volume.array.astype(np.float64))
+    stored = np.clip(rounded, low, high).astype(dtype)
+    stored[rounded >= high] = high  # float64 cannot hold the ends of 64-bit integers: casting them would wrap
+    return stored
 
 
-def _image_of(volume: Volume, array: NDArray[Any]) -> sitk.Image:
-    n = volume.header.ndim
-    image = sitk.GetImageFromArray(array if n == 3 else array[0])
+def _check_format(volume: Volume, path: Path, ext: str) -> None:
+    if ext not in IMAGE_EXTENSIONS:
+        raise OutputError(f"{path}: unknown format {path.suffix!r}; use one of {', '.join(IMAGE_EXTENSIONS)}")
+    if not volume.header.even:
+        raise GeometryError(f"{path}: the slices are unevenly spaced, which {ext} cannot hold; write DICOM instead")
+    if ext in _NIFTI and _shear(volume.affine) > _SHEAR:
+        raise GeometryError(f"{path}: the axes are sheared (gantry tilt), which NIfTI loses; write .nrrd or .mha instead")
+    allowed = _TYPES.get(ext)
+    if allowed and volume.header.dtype not in allowed:
+        raise OutputError(f"{path}: {ext} holds {' or '.join(allowed)}, got {volume.header.dtype}; write .nrrd instead")
+    if allowed and volume.array.shape[0] > 1:
+        raise OutputError(f"{path}: {ext} holds one slice, got {volume.array.shape[0]}; write .nrrd instead")
+
+
+def _shear(affine: NDArray[np.float64]) -> float:
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.abs(axes.T @ axes - np.eye(3)).max())
+
+
+def _image_of(volume: Volume, path: Path, ext: str) -> sitk.Image:
+    flat = volume.header.ndim == 2 or (ext in PICTURE_EXTENSIONS and volume.array.shape[0] == 1)
+    n = 2 if flat else 3
+    array = as_stored(volume)
+    image = sitk.GetImageFromArray(array[0] if flat else array)
     spacing = np.linalg.norm(volume.affine[:n, :n], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((volume.affine[:n, :n] / spacing).ravel().tolist())
-    image.SetOrigin(volume.affine[:n, 3].tolist())
-    for key, value in volume.header.metadata.items():
+    if ext in PICTURE_EXTENSIONS:  # they hold no direction, and their place would be lost in silence anyway
+        spacing = np.linalg.norm(volume.affine[:3, :n], axis=0)
+        image.SetSpacing(spacing.tolist())
+        return image
+    try:
+        image.SetSpacing(spacing.tolist())
+        image.SetDirection((volume.affine[:n, :n] / spacing).ravel().tolist())
+        image.SetOrigin(volume.affine[:n, 3].tolist())
+    except RuntimeError as error:
+        raise GeometryError(f"{path}: the image's axes are degenerate: {volume.affine[:n, :n].tolist()}") from error
+    for key, value in _fields(volume.header.metadata, ext).items():
         image.SetMetaData(key, value)
     return image
+
+
+def _fields(metadata: Mapping[str, str], ext: str) -> dict[str, str]:
+    """Header fields by the names ITK's writer for this format takes."""
+    if ext not in _NIFTI:
+        return {key: value for key, value in metadata.items() if key != "Modality" or ext in (".mha", ".mhd")}
+    fields = {"aux_file": metadata["aux_file"]} if "aux_file" in metadata else {}
+    notes = nifti_description(metadata[MARK]) if metadata.get(MARK) else metadata.get("descrip", "")
+    return fields | ({"ITK_FileNotes": notes} if notes else {})

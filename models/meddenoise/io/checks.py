@@ -1,0 +1,115 @@
+"""What SimpleITK lets pass in silence: truncated streams, headers that promise more than the file holds, label maps."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meddenoise.errors import InputError
+from meddenoise.io.source import extension_of
+
+_CHUNK = 1 << 22
+_ENDS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
+_LABEL_INTENT, _VECTOR_INTENTS = 1002, range(1003, 1012)
+
+
+def check_file(path: Path) -> int:
+    """Check that a file is there and whole as far as its container tells.
+
+    Returns:
+        Its size in bytes, after decompression for .nii.gz.
+
+    Raises:
+        InputError: Missing, a folder, unreadable, empty, or truncated.
+    """
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: the folder holds no image to denoise; name a folder with DICOM or image files")
+        size = path.stat().st_size
+        if size == 0:
+            raise InputError(f"{path}: the file is empty (0 bytes); copy or export it again")
+        ext = extension_of(path)
+        if ext in _ENDS:
+            _check_end(path, size, _ENDS[ext])
+        return _unpacked_size(path, size) if ext == ".nii.gz" else size
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file or folder; check the name") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened: {error.strerror or error}") from error
+
+
+def _check_end(path: Path, size: int, mark: bytes) -> None:
+    with path.open("rb") as file:
+        file.seek(max(0, size - 4096))
+        if mark not in file.read():
+            raise InputError(f"{path}: the file is truncated or not a {path.suffix} image; copy or export it again")
+
+
+def _unpacked_size(path: Path, size: int) -> int:
+    """Length of a gzip stream, read to its end so that its checksum is verified."""
+    total = 0
+    try:
+        with gzip.open(path) as stream:
+            while chunk := stream.read(_CHUNK):
+                total += len(chunk)
+    except EOFError:
+        raise InputError(
+            f"{path}: the file is truncated: its compressed stream stops after {size} bytes without an end; "
+            "copy or export it again"
+        ) from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: not an intact gzip file ({error}); is it really a .nii.gz image?") from error
+    return total
+
+
+def check_nifti(path: Path, metadata: Mapping[str, str], size: int) -> None:
+    """Check a NIfTI file's promises: enough data, and an image rather than labels or vectors.
+
+    Args:
+        path: The file.
+        metadata: Its header fields by SimpleITK's names.
+        size: What ``check_file`` gave.
+
+    Raises:
+        InputError: The data is shorter than the header says, or it is a label map or vector field.
+    """
+    axes = max(0, min(7, int(metadata.get("dim[0]", "0"))))
+    voxels = int(np.prod([max(1, int(metadata[f"dim[{i + 1}]"])) for i in range(axes)], dtype=object))
+    needed = voxels * int(metadata.get("bitpix", "8")) // 8
+    if metadata.get("nifti_type", "1") == "1":
+        needed += int(float(metadata.get("vox_offset", "0")))
+    if size < needed:
+        raise InputError(f"{path}: the file is truncated: its header needs {needed} bytes, got {size}; copy it again")
+    intent = int(metadata.get("intent_code", "0"))
+    if intent == _LABEL_INTENT:
+        raise InputError(f"{path}: is a label map (NIfTI intent 1002); denoise the image it was drawn on")
+    if intent in _VECTOR_INTENTS:
+        raise InputError(f"{path}: holds vectors or matrices (NIfTI intent {intent}); give a scalar image")
+
+
+def check_no_labels(path: Path, metadata: Mapping[str, str], values: NDArray[Any]) -> None:
+    """Refuse segmentations: by name, by Slicer's header fields, or by values 0, 1, 2, ... in flat regions.
+
+    Raises:
+        InputError: It is a label map.
+    """
+    way_out = "denoise the image it was drawn on"
+    if path.name.lower().endswith(".seg.nrrd") or any(key.startswith("Segment0_") for key in metadata):
+        raise InputError(f"{path}: is a segmentation; {way_out}")
+    if values.dtype.kind not in "iu" or values.shape[-1] < 2 or int(values.min()) != 0:
+        return
+    labels, top = np.unique(values), int(values.max())
+    if not 2 <= labels.size <= 256 or top >= 2 * labels.size:
+        return
+    flat = float(np.mean(values[..., 1:] == values[..., :-1]))
+    if flat >= 0.95:
+        raise InputError(
+            f"{path}: looks like a label map ({labels.size} values from 0 to {top} in flat regions); {way_out}, "
+            "or store it as float if it is an image"
+        )
