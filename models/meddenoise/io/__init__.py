@@ -1,8 +1,17 @@
-"""Files in, files out: every format by SimpleITK, DICOM series by pydicom."""
+"""Files in, files out: every format by SimpleITK, DICOM by pydicom; bad input is refused before anything is written."""
 
-from meddenoise.io.read import read_volume
+from meddenoise.io.dicom_write import write_dicom_series
+from meddenoise.io.read import provenance_of, read_volume
 from meddenoise.io.source import Provenance, Source
 from meddenoise.io.sources import find_sources
 from meddenoise.io.write import write_volume
 
-__all__ = ["Provenance", "Source", "find_sources", "read_volume", "write_volume"]
+__all__ = [
+    "Provenance",
+    "Source",
+    "find_sources",
+    "provenance_of",
+    "read_volume",
+    "write_dicom_series",
+    "write_volume",
+]

@@ -33,7 +33,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
         if path.is_dir():
             raise OutputError(f"{path}: is a folder; choose another name for the result")
         for file in written:
-            os.replace(file, path.parent / file.name)
+            file.replace(path.parent / file.name)
         _sync(path.parent)
 
 
@@ -55,12 +55,12 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         _sync(fresh)
         aside = workplace / "old"
         if folder.exists():
-            os.rename(folder, aside)
+            folder.rename(aside)
         try:
-            os.rename(fresh, folder)
+            fresh.rename(folder)
         except OSError:
             if aside.exists():
-                os.rename(aside, folder)
+                aside.rename(folder)
             raise
         _sync(folder.parent)
 

@@ -2,50 +2,150 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
-import SimpleITK as sitk
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from meddenoise.errors import InputError
+from meddenoise.io.dicom_geometry import Stack, stack_of
+from meddenoise.io.dicom_pixels import bit_range, stored_values
 from meddenoise.io.images import Read
+from meddenoise.io.source import MARK
+from meddenoise.io.suv import suv_factor
 from meddenoise.volume import Header
 
 
-def read_series(files: tuple[Path, ...]) -> Read:
-    """Read the files of one series, sorted by position along the slice normal."""
-    heads = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
-    first = heads[0]
-    orientation = np.asarray(first.get("ImageOrientationPatient", [1, 0, 0, 0, 1, 0]), float)
-    normal = np.cross(orientation[:3], orientation[3:])
-    positions = np.asarray([h.get("ImagePositionPatient", [0, 0, 0]) for h in heads], float)
-    order = np.argsort(positions @ normal, kind="stable")
-    files = tuple(files[i] for i in order)
-    positions = positions[order]
-    slices = [sitk.GetArrayFromImage(sitk.ReadImage(str(file))).reshape(first.Rows, first.Columns) for file in files]
-    if len({s.shape for s in slices}) != 1:
-        raise InputError(f"{files[0].parent}: the slices differ in size")
-    array = np.stack(slices)
-    if array.dtype.kind == "f":
-        array = array.astype(np.float32)
-    spacing = [float(v) for v in first.get("PixelSpacing", first.get("ImagerPixelSpacing", [1, 1]))]
-    affine = np.eye(4)
-    affine[:3, 0] = orientation[:3] * spacing[1]
-    affine[:3, 1] = orientation[3:] * spacing[0]
-    step = (positions[-1] - positions[0]) / (len(files) - 1) if len(files) > 1 else normal
-    affine[:3, 2] = step
-    affine[:3, 3] = positions[0]
-    slope, intercept = float(first.get("RescaleSlope", 1)), float(first.get("RescaleIntercept", 0))
-    bits = int(first.BitsStored)
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if first.PixelRepresentation else (0, 2**bits - 1)
-    units = {"CT": "HU", "PT": str(first.get("Units", ""))}.get(first.Modality, "")
-    header = Header(
+def read_series(name: str, files: tuple[Path, ...]) -> Read:
+    """Read the files of one series, sorted by position along the slice normal.
+
+    Args:
+        name: What to call the series in messages.
+        files: Single-frame grey DICOM files, in any order.
+
+    Raises:
+        InputError: A file cannot be decoded or is no single grey frame.
+        GeometryError: The slices do not stack: they differ in size or direction, or share a position.
+    """
+    datasets = [open_dicom(file) for file in files]
+    for dataset, file in zip(datasets, files, strict=True):
+        check_frame(dataset, file)
+    stack = stack_of(name, datasets)
+    datasets, files = [datasets[i] for i in stack.order], tuple(files[i] for i in stack.order)
+    stored = [stored_values(dataset, file) for dataset, file in zip(datasets, files, strict=True)]
+    array = _physical(stored, [rescale_of(dataset, file) for dataset, file in zip(datasets, files, strict=True)])
+    return Read(array, stack.affine, _header(datasets, files, array, stack), str(datasets[0].get("Modality", "")))
+
+
+def open_dicom(path: Path) -> Dataset:
+    """Read a whole DICOM file, with or without the preamble.
+
+    Raises:
+        InputError: It is missing, empty, or not DICOM.
+    """
+    try:
+        dataset = pydicom.dcmread(path, force=True)
+    except (OSError, InvalidDicomError, ValueError, EOFError, AttributeError, NotImplementedError) as error:
+        raise InputError(f"{path}: cannot be read as DICOM, it is damaged or truncated: {error}") from error
+    if not hasattr(dataset, "file_meta") or "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta = getattr(dataset, "file_meta", FileMetaDataset())
+        dataset.file_meta.TransferSyntaxUID = (
+            ImplicitVRLittleEndian if dataset.is_implicit_VR else ExplicitVRLittleEndian
+        )
+    return dataset
+
+
+def check_frame(dataset: Dataset, path: Path) -> None:
+    """Refuse what is no single grey frame.
+
+    Raises:
+        InputError: Not an image, several frames, or colour.
+    """
+    kind = kind_of(dataset)
+    if "Rows" not in dataset or "Columns" not in dataset:
+        raise InputError(f"{path}: holds no image, it is a DICOM object of type {kind}")
+    if not dataset.Rows or not dataset.Columns:
+        raise InputError(f"{path}: has no pixels, its size is {dataset.Rows} x {dataset.Columns}")
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames > 1 or "Enhanced" in kind:
+        raise InputError(
+            f"{path}: is a multi-frame object ({kind}, {frames} frames); convert it to single-frame DICOM, NRRD or "
+            "NIfTI first, for example with dcm2niix"
+        )
+    if int(dataset.get("SamplesPerPixel", 1)) != 1 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        raise InputError(f"{path}: is a colour image ({dataset.get('PhotometricInterpretation')}); give a grey image")
+
+
+def kind_of(dataset: Dataset) -> str:
+    """Name of the object's SOP class."""
+    uid = dataset.get("SOPClassUID")
+    return uid.name if uid is not None else "unknown type"
+
+
+def rescale_of(dataset: Dataset, path: Path) -> tuple[float, float]:
+    """Slope and intercept from stored to physical values; 1 and 0 where the file names none.
+
+    Raises:
+        InputError: The slope is zero or not a number.
+    """
+    slope, intercept = (dataset.get(tag) for tag in ("RescaleSlope", "RescaleIntercept"))
+    factors = 1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)
+    if factors[0] == 0 or not np.isfinite(factors).all():
+        raise InputError(f"{path}: RescaleSlope must be a number other than 0, got {slope}; correct the tag")
+    return factors
+
+
+def _physical(stored: list[NDArray[Any]], rescale: list[tuple[float, float]]) -> NDArray[Any]:
+    """Stack the slices and rescale them: to the smallest fitting integer type where that is exact, else to float32."""
+    if any(slope != 1 or not intercept.is_integer() for slope, intercept in rescale):
+        return np.stack(
+            [(s * slope + intercept).astype(np.float32) for s, (slope, intercept) in zip(stored, rescale, strict=True)]
+        )
+    slices = [s.astype(np.int64) + int(intercept) for s, (_, intercept) in zip(stored, rescale, strict=True)]
+    low, high = min(int(s.min()) for s in slices), max(int(s.max()) for s in slices)
+    is_byte = all(s.dtype == np.uint8 for s in stored) and all(intercept == 0 for _, intercept in rescale)
+    for name in ("uint8", "int16", "uint16", "int32", "int64") if is_byte else ("int16", "uint16", "int32", "int64"):
+        info = np.iinfo(name)
+        if info.min <= low and high <= info.max:
+            return np.stack([s.astype(name) for s in slices])
+    raise AssertionError("int64 holds every stored value")
+
+
+def _header(datasets: list[Dataset], files: tuple[Path, ...], array: NDArray[Any], stack: Stack) -> Header:
+    first = datasets[0]
+    ends = []
+    for dataset, file in zip(datasets, files, strict=True):
+        slope, intercept = rescale_of(dataset, file)
+        ends += [end * slope + intercept for end in bit_range(dataset)]
+    padding = first.get("PixelPaddingValue")
+    slope, intercept = rescale_of(first, files[0])
+    description = str(first.get("DerivationDescription", ""))
+    return Header(
         dtype=array.dtype.name,
-        stored_range=(low * slope + intercept, high * slope + intercept),
-        units=units,
-        ndim=2 if len(files) == 1 and "ImagePositionPatient" not in first else 3,
+        stored_range=(min(ends), max(ends)),
+        units=_units(first),
+        display=array.dtype == np.uint8 and max(ends) <= 255,
+        ndim=3 if stack.placed else 2,
+        suv_factor=suv_factor(first),
+        padding=None if padding is None else float(padding) * slope + intercept,
+        even=stack.even,
         sources=files,
         ext=".dcm",
+        metadata=types.MappingProxyType(
+            {MARK: description.removeprefix(MARK).strip()} if description.startswith(MARK) else {}
+        ),
+        warnings=stack.warnings,
     )
-    return Read(array, affine, header, str(first.Modality))
+
+
+def _units(dataset: Dataset) -> str:
+    modality, units = dataset.get("Modality"), str(dataset.get("Units", ""))
+    if modality == "PT":
+        return {"BQML": "BQML", "GML": "SUV"}.get(units, "")
+    return "HU" if modality == "CT" and dataset.get("RescaleType", "HU") in ("HU", "", None) else ""

@@ -1,5 +1,8 @@
 """Reading images of every format SimpleITK knows, after checks that SimpleITK leaves out."""
 
+# mypy: disable-error-code="no-untyped-call"
+# (SimpleITK has no types)
+
 from __future__ import annotations
 
 import math
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from meddenoise.errors import InputError
@@ -101,7 +104,9 @@ def _check_shape(path: Path, reader: sitk.ImageFileReader) -> None:
     if 0 in shape:
         raise InputError(f"{path}: has no voxels, its size is {' x '.join(map(str, shape))}")
     if len([n for n in shape[3:] if n > 1]) > 0 or len(shape) < 2:
-        raise InputError(f"{path}: must have two or three axes, got {' x '.join(map(str, shape))}; give one volume of it")
+        raise InputError(
+            f"{path}: must have two or three axes, got {' x '.join(map(str, shape))}; give one volume of it"
+        )
 
 
 def _as_float32(array: NDArray[Any]) -> NDArray[np.float32]:
@@ -122,7 +127,9 @@ def _stored_range(path: Path, ext: str, array: NDArray[Any]) -> tuple[tuple[floa
     return (0.0, float(2**bits - 1)), (note,) if bits < 16 else ()
 
 
-def _geometry(path: Path, image: sitk.Image, metadata: Mapping[str, str]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def _geometry(
+    path: Path, image: sitk.Image, metadata: Mapping[str, str]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     affine = affine_of(image)
     if metadata.get("ITK_sform_corrected") != "YES":
         return affine, ()

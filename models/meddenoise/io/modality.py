@@ -13,7 +13,7 @@ BY_DICOM: dict[str, Modality] = {
     "CT": "CT",
     "MR": "MR",
     "PT": "PET",
-    **dict.fromkeys(("CR", "DX", "XA", "RF", "MG", "XR", "RG", "IO", "PX", "RTIMAGE"), "XR"),  # type: ignore[dict-item]
+    **dict.fromkeys(("CR", "DX", "XA", "RF", "MG", "XR", "RG", "IO", "PX", "RTIMAGE"), "XR"),
 }
 """DICOM Modality to ours; others (US, NM, OT, ...) are guessed."""
 
@@ -51,7 +51,7 @@ def decide(name: str, *, stated: str | None, option: Modality | None, values: ND
 
 
 def _guess(values: NDArray[Any], picture: bool) -> tuple[Modality, str]:
-    if picture or values.shape[0] == 1 and values.dtype == np.uint8:
+    if picture:
         return "XR", "a picture or 8-bit image"
     low, high = float(values.min()), float(values.max())
     if low < -500 and high <= 40000:

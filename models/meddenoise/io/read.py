@@ -11,7 +11,7 @@ from meddenoise.errors import InputError
 from meddenoise.io.dicom_read import read_series
 from meddenoise.io.images import Read, is_picture, read_image
 from meddenoise.io.modality import decide
-from meddenoise.io.source import Source
+from meddenoise.io.source import MARK, Source
 from meddenoise.io.sources import find_sources
 from meddenoise.volume import Modality, Volume
 
@@ -26,36 +26,62 @@ def read_volume(
         modality: "CT", "MR", "PET" or "XR"; by default what the file says, else a guess that is reported.
         replace_nonfinite: Value put in place of NaN and infinite voxels, which are refused by default.
 
+    Returns:
+        Values in the stored type where that holds them exactly (float64 becomes float32); CT in HU, PET in Bq/mL.
+
     Raises:
         InputError: The file cannot be denoised as it is; the message says why and what to do.
         GeometryError: The slices of a series do not form a volume.
     """
     source = _one(source)
-    read = read_series(source.files) if source.series_uid is not None else read_image(source.path)
+    if not source.files:
+        raise InputError(
+            f"{source.path}: the folder holds no image to denoise; name a folder with DICOM or image files"
+        )
+    is_series = source.series_uid is not None
+    read = read_series(str(source.path), source.files) if is_series else read_image(source.path)
     read = _finite(source, read, replace_nonfinite)
     picture = read.header.display or is_picture(source.path)
-    decision = decide(
-        source.path.name, stated=read.stated, option=modality, values=read.array, picture=picture
-    )
+    name = source.path.name
+    decision = decide(name, stated=read.stated, option=modality, values=read.array, picture=picture)
+    chosen, notes = decision.modality, decision.warnings
+    if is_picture(source.path) and chosen != "XR":  # no units in them, whatever the option says
+        chosen, notes = (
+            "XR",
+            (*notes, f"{name}: a picture has no physical units; it is denoised as one, not as {chosen}"),
+        )
     units = read.header.units
-    if decision.modality == "CT" and not read.header.display:
-        units = "HU"
-    header = replace(
-        read.header,
-        units=units,
-        modality_source=decision.source,
-        warnings=read.header.warnings + decision.warnings,
-    )
-    return Volume(read.array, read.affine, decision.modality, header)
+    if not is_series:
+        units = "HU" if chosen == "CT" and not read.header.display else ""
+    warnings = read.header.warnings + notes + _mark_note(source, read)
+    header = replace(read.header, units=units, modality_source=decision.source, warnings=warnings)
+    return Volume(read.array, read.affine, chosen, header)
+
+
+def provenance_of(volume: Volume | Path | str) -> str | None:
+    """A sentence where the volume, or the file or series at a path, is a result of ours given in again, else None."""
+    header = (volume if isinstance(volume, Volume) else read_volume(volume)).header
+    mark = header.metadata.get(MARK)
+    if not mark:
+        return None
+    name = header.sources[0].name if header.sources else "the image"
+    return f"{name}: is already a result of {MARK} ({mark}); denoising it again removes more than noise"
+
+
+def _mark_note(source: Source, read: Read) -> tuple[str, ...]:
+    sentence = provenance_of(Volume(read.array, read.affine, "XR", read.header))
+    return () if sentence is None else (sentence,)
 
 
 def _one(source: Source | Path | str) -> Source:
     if isinstance(source, Source):
         return source
-    sources, _ = find_sources([Path(source)])
-    if len(sources) != 1:
-        names = ", ".join(s.series_uid or s.path.name for s in sources) or "none"
+    sources, skipped = find_sources([Path(source)])
+    if len(sources) > 1:
+        names = ", ".join(s.series_uid or s.path.name for s in sources)
         raise InputError(f"{source}: must hold one image or series, got {len(sources)}: {names}; name one of them")
+    if not sources[0].files and skipped:
+        raise InputError(f"{source}: the folder holds no image to denoise: {'; '.join(skipped[:5])}")
     return sources[0]
 
 
@@ -67,8 +93,9 @@ def _finite(source: Source, read: Read, value: float | None) -> Read:
     if count == 0:
         return read
     if value is None:
+        nans = int(np.isnan(read.array).sum())
         raise InputError(
-            f"{source.path}: {count} of {bad.size} voxels are NaN or infinite; "
+            f"{source.path}: {nans} of {bad.size} voxels are NaN and {count - nans} infinite; "
             "say --replace-nonfinite VALUE to put a value in their place"
         )
     note = f"{source.path.name}: {count} voxels that were NaN or infinite are now {value:g}"

@@ -2,60 +2,122 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import pydicom
-
 from meddenoise.errors import OptionError
+from meddenoise.io.dicom_index import Entry, is_dicom, read_head, reason_to_skip, series_of, stacks_of
 from meddenoise.io.source import IMAGE_EXTENSIONS, Source, extension_of, stem_of
 
 
-def is_dicom(path: Path) -> bool:
-    """True where the content, not the name, says DICOM."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
 def find_sources(paths: Sequence[Path], *, series: str | None = None) -> tuple[list[Source], list[str]]:
-    """Find the images and DICOM series under the paths given."""
+    """Find the images and DICOM series under the paths given.
+
+    A folder with DICOM in it or in its sub-folders, by content, is split by SeriesInstanceUID, and a series further
+    where its files differ in size or direction or form several volumes. Any other folder is its own image files. A
+    file is one source, DICOM or not. What cannot be read, such as a missing file, is a source all the same, and
+    ``read_volume`` raises the error that names it: so one bad input among many does not stop the others.
+
+    Args:
+        paths: Files and folders.
+        series: SeriesInstanceUID of the one series to take.
+
+    Returns:
+        The sources in the order given, and a sentence for each file that was skipped.
+
+    Raises:
+        OptionError: The series asked for is not there.
+    """
     found: list[Source] = []
     skipped: list[str] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            found += _in_folder(path, skipped)
-        elif is_dicom(path):
-            head = pydicom.dcmread(path, stop_before_pixels=True)
-            found.append(Source(path, (path,), stem_of(path), str(head.get("SeriesInstanceUID", ""))))
-        else:
-            found.append(Source(path, (path,), stem_of(path), None))
-    if series is not None:
-        there = [s.series_uid for s in found if s.series_uid]
-        if series not in there:
-            raise OptionError(f"series {series} is not among the inputs; there are: {', '.join(there) or 'none'}")
-        found = [s for s in found if s.series_uid == series]
-    return found, skipped
+    for path in map(Path, dict.fromkeys(paths)):
+        found += _in_folder(path, skipped) if path.is_dir() else [_of_file(path)]
+    return (found, skipped) if series is None else (_chosen(found, series, skipped), skipped)
+
+
+def _of_file(path: Path) -> Source:
+    if not is_dicom(path):
+        return Source(path, (path,), stem_of(path), None)
+    head = read_head(path)
+    return Source(path, (path,), stem_of(path), str(head.get("SeriesInstanceUID", "")) if head else "")
+
+
+def _chosen(found: list[Source], series: str, skipped: list[str]) -> list[Source]:
+    chosen = [source for source in found if source.series_uid == series]
+    if not chosen:
+        there = sorted({source.series_uid for source in found if source.series_uid})
+        raise OptionError(
+            f"series {series} is not among the inputs; there are: {', '.join(there) or 'no DICOM series'}"
+        )
+    skipped += [f"{s.path}: not DICOM, and one series was asked for" for s in found if s.series_uid is None]
+    return chosen
 
 
 def _in_folder(folder: Path, skipped: list[str]) -> list[Source]:
-    groups: dict[str, list[Path]] = {}
-    numbers: dict[str, str] = {}
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and is_dicom(file):
-            head = pydicom.dcmread(file, stop_before_pixels=True)
-            if "Rows" not in head:
-                skipped.append(f"{file}: skipped, {head.SOPClassUID.name} holds no image")
-                continue
-            groups.setdefault(head.SeriesInstanceUID, []).append(file)
-            numbers[head.SeriesInstanceUID] = str(head.get("SeriesNumber", ""))
-    if not groups:
-        images = [f for f in sorted(folder.iterdir()) if f.is_file() and extension_of(f) in IMAGE_EXTENSIONS]
-        return [Source(f, (f,), stem_of(f), None) for f in images]
-    several = len(groups) > 1
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and not _hidden(f.relative_to(folder)))
+    dicom = [file for file in files if is_dicom(file)]
+    if not dicom:
+        return _image_files(folder, skipped)
+    own = [file for file in files if file.parent == folder and extension_of(file) in IMAGE_EXTENSIONS]
+    skipped += [f"{file}: skipped, the folder holds DICOM; name the file itself to denoise it" for file in own]
+    named = _named(folder, series_of(_image_entries(dicom, skipped)))
+    return named or [Source(folder, (), folder.resolve().name, None)]
+
+
+def _image_files(folder: Path, skipped: list[str]) -> list[Source]:
+    sources = []
+    for file in sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith(".")):
+        if extension_of(file) not in IMAGE_EXTENSIONS:
+            if file.suffix.lower() not in (".raw", ".zraw"):
+                skipped.append(f"{file}: skipped, not an image format")
+        elif file.name.lower().endswith(".seg.nrrd"):
+            skipped.append(f"{file}: skipped, a segmentation is not an image to denoise")
+        else:
+            sources.append(Source(file, (file,), stem_of(file), None))
+    return sources or [Source(folder, (), folder.resolve().name, None)]
+
+
+def _image_entries(files: Sequence[Path], skipped: list[str]) -> list[Entry]:
+    entries: dict[str, Entry] = {}
+    for file in files:
+        head = read_head(file)
+        reason = "its header cannot be read" if head is None else reason_to_skip(head)
+        if head is None or reason is not None:
+            skipped.append(f"{file}: skipped, {reason}")
+            continue
+        uid = str(head.get("SOPInstanceUID") or file)
+        if uid in entries:
+            skipped.append(f"{file}: skipped, the same object as {entries[uid].file}")
+        else:
+            entries[uid] = Entry(file, head)
+    return list(entries.values())
+
+
+def _named(folder: Path, series: dict[str, list[Entry]]) -> list[Source]:
+    """One source per stack, with stems that differ."""
+    stacks = [(uid, stack) for uid, entries in series.items() for stack in stacks_of(entries)]
+    base = folder.resolve().name
+    if len(stacks) == 1:
+        stems = [base]
+    else:
+        numbers = [stack[0].head.get("SeriesNumber") for _, stack in stacks]
+        stems = _distinct([base if number is None else f"{base}-{number}" for number in numbers])
     return [
-        Source(folder, tuple(files), folder.resolve().name + (f"-{numbers[uid]}" if several else ""), uid)
-        for uid, files in groups.items()
+        Source(folder, tuple(entry.file for entry in stack), stem, uid)
+        for stem, (uid, stack) in zip(stems, stacks, strict=True)
     ]
+
+
+def _distinct(stems: list[str]) -> list[str]:
+    """Append -1, -2, ... to stems that occur more than once."""
+    total, seen = Counter(stems), Counter[str]()
+    result = []
+    for stem in stems:
+        seen[stem] += 1
+        result.append(f"{stem}-{seen[stem]}" if total[stem] > 1 else stem)
+    return result
+
+
+def _hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)

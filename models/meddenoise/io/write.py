@@ -1,5 +1,8 @@
 """Writing volumes: any SimpleITK format by extension, whole or not at all, rounded and clipped, never wrapped."""
 
+# mypy: disable-error-code="no-untyped-call"
+# (SimpleITK has no types)
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from meddenoise.errors import GeometryError, OutputError
@@ -78,7 +81,9 @@ def _check_format(volume: Volume, path: Path, ext: str) -> None:
     if not volume.header.even:
         raise GeometryError(f"{path}: the slices are unevenly spaced, which {ext} cannot hold; write DICOM instead")
     if ext in _NIFTI and _shear(volume.affine) > _SHEAR:
-        raise GeometryError(f"{path}: the axes are sheared (gantry tilt), which NIfTI loses; write .nrrd or .mha instead")
+        raise GeometryError(
+            f"{path}: the axes are sheared (gantry tilt), which NIfTI loses; write .nrrd or .mha instead"
+        )
     allowed = _TYPES.get(ext)
     if allowed and volume.header.dtype not in allowed:
         raise OutputError(f"{path}: {ext} holds {' or '.join(allowed)}, got {volume.header.dtype}; write .nrrd instead")

@@ -1,0 +1,71 @@
+"""Stored pixel values of one DICOM file, whatever its compression."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
+
+from meddenoise.errors import InputError
+
+_PIXEL_TAGS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData")
+
+
+def stored_values(dataset: Dataset, path: Path) -> NDArray[Any]:
+    """Decode one grey frame to the integers that are stored, before any rescale.
+
+    Returns:
+        Shape (rows, columns); uint8, uint16, uint32, int8, int16 or int32. Bits outside BitsStored are cleared.
+
+    Raises:
+        InputError: The pixel data is missing, truncated or cannot be decoded.
+    """
+    if "PixelData" not in dataset:
+        raise InputError(f"{path}: holds no pixel data (PixelData); export it again")
+    try:
+        compressed = dataset.file_meta.TransferSyntaxUID.is_compressed
+        values = _decompressed(dataset) if compressed else _own_bits(dataset, dataset.pixel_array)
+    except (RuntimeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path}: its pixel data is damaged, truncated or of an unknown kind: {reason}") from error
+    shape = (int(dataset.Rows), int(dataset.Columns))
+    if values.size != shape[0] * shape[1]:
+        raise InputError(f"{path}: must hold one grey frame of {shape[0]} x {shape[1]}, got shape {values.shape}")
+    return values.reshape(shape)
+
+
+def bit_range(dataset: Dataset) -> tuple[int, int]:
+    """Smallest and largest value that BitsStored and PixelRepresentation allow."""
+    bits = int(dataset.BitsStored)
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
+
+
+def _own_bits(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
+    """Keep the bits up to HighBit that are stored, sign extended; overlays may sit in the others."""
+    bits, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
+    high = int(dataset.get("HighBit", bits - 1))
+    up, down = allocated - 1 - high, allocated - bits
+    if up == 0 and down == 0:
+        return values
+    return np.right_shift(np.left_shift(values, up), down)
+
+
+def _decompressed(dataset: Dataset) -> NDArray[Any]:
+    """Decode through GDCM, from a copy that holds the pixels alone, so that no rescale is applied on the way."""
+    bare = Dataset()
+    bare.SOPClassUID, bare.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+    bare.Modality, bare.SamplesPerPixel, bare.PhotometricInterpretation = "OT", 1, "MONOCHROME2"
+    for name in _PIXEL_TAGS:
+        bare[name] = dataset[name]
+    bare.file_meta = dataset.file_meta
+    bare.is_little_endian, bare.is_implicit_VR = True, False
+    with tempfile.TemporaryDirectory(prefix="meddenoise-") as folder:
+        file = Path(folder) / "frame.dcm"
+        bare.save_as(file, write_like_original=False)
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))

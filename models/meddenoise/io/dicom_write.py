@@ -1,0 +1,140 @@
+"""Writing a derived DICOM series from the files a volume was read from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from meddenoise.errors import InputError, OutputError
+from meddenoise.io.atomic import replacing_file, replacing_folder
+from meddenoise.io.dicom_index import is_dicom
+from meddenoise.io.dicom_pixels import bit_range, stored_values
+from meddenoise.io.dicom_read import open_dicom, rescale_of
+from meddenoise.io.dicom_tags import describe_derivation, drop_what_no_longer_holds
+from meddenoise.io.source import MARK, Provenance
+from meddenoise.volume import Volume
+
+
+def write_dicom_series(volume: Volume, folder: Path, provenance: Provenance) -> list[Path]:
+    """Write a derived series: one new object per source file, at its own position, with its own rescale.
+
+    The values are physical, as ``read_volume`` gave them; each slice goes back through its file's slope and
+    intercept, rounded and clipped to BitsStored. Padded pixels keep what was stored. Explicit VR Little Endian,
+    uncompressed.
+
+    Args:
+        volume: A denoised volume whose header still names the DICOM files it was read from.
+        folder: The series' own folder, replaced as a whole; or, for a volume of one slice, a name ending in .dcm.
+        provenance: What it was made with.
+
+    Returns:
+        The files, in slice order.
+
+    Raises:
+        OutputError: The volume did not come from DICOM, or the place cannot be written.
+        InputError: A source file is gone or damaged.
+    """
+    folder = Path(folder)
+    sources = volume.header.sources
+    if volume.header.ext != ".dcm":
+        raise OutputError(f"{folder}: a DICOM series can only be derived from DICOM, got {volume.header.ext}")
+    assert len(sources) == volume.array.shape[0], (len(sources), volume.array.shape)
+    if folder.suffix.lower() == ".dcm" and len(sources) == 1 and not folder.is_dir():
+        with replacing_file(folder) as temporary:
+            _write_slice(volume, 0, temporary, provenance, generate_uid(), datetime.now())
+        return [folder]
+    _check_replaceable(folder)
+    names, uid, now = _names(sources), generate_uid(), datetime.now()
+    with replacing_folder(folder) as temporary:
+        for index, name in enumerate(names):
+            _write_slice(volume, index, temporary / name, provenance, uid, now)
+    return [folder / name for name in names]
+
+
+def to_stored(values: NDArray[Any], dataset: Dataset, before: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Physical values of one slice back to stored integers.
+
+    Args:
+        values: Physical values, shape (rows, columns).
+        dataset: The source object, with its rescale, bits and padding.
+        before: The source's stored values, same shape.
+        path: The source file, for messages.
+
+    Returns:
+        Integers of BitsAllocated, within BitsStored; padded pixels as before, and no other pixel turned into padding.
+    """
+    slope, intercept = rescale_of(dataset, path)
+    low, high = bit_range(dataset)
+    sign = "int" if dataset.PixelRepresentation else "uint"
+    dtype = np.dtype(f"{sign}{int(dataset.BitsAllocated)}")
+    stored: NDArray[Any] = np.clip(np.rint((values.astype(np.float64) - intercept) / slope), low, high).astype(dtype)
+    padding = dataset.get("PixelPaddingValue")
+    if padding is None:
+        return stored
+    limit = dataset.get("PixelPaddingRangeLimit")
+    first, last = sorted((int(padding), int(padding if limit is None else limit)))
+    padded = (before >= first) & (before <= last)
+    fallen = (stored >= first) & (stored <= last) & ~padded
+    stored[fallen] = last + 1 if last < high else first - 1
+    stored[padded] = before[padded].astype(dtype)
+    return stored
+
+
+def _write_slice(
+    volume: Volume, index: int, target: Path, provenance: Provenance, series_uid: str, now: datetime
+) -> None:
+    source = volume.header.sources[index]
+    dataset = open_dicom(source)
+    stored = to_stored(volume.array[index], dataset, stored_values(dataset, source), source)
+    describe_derivation(dataset, provenance, now)
+    drop_what_no_longer_holds(dataset)
+    dataset.SOPInstanceUID, dataset.SeriesInstanceUID = generate_uid(), series_uid
+    _set_pixels(dataset, stored)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta, dataset.preamble = meta, b"\0" * 128
+    dataset.is_little_endian, dataset.is_implicit_VR = True, False
+    try:
+        pydicom.dcmwrite(target, dataset, write_like_original=False)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise InputError(f"{source}: a header field cannot be written again: {error}; correct it") from error
+
+
+def _set_pixels(dataset: Dataset, stored: NDArray[Any]) -> None:
+    data = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
+    dataset.PixelData = data + b"\0" * (len(data) % 2)
+    dataset["PixelData"].VR = "OB" if stored.dtype.itemsize == 1 else "OW"
+    dataset["PixelData"].is_undefined_length = False
+    dataset.HighBit = dataset.BitsStored - 1
+    signed = "SS" if dataset.PixelRepresentation else "US"
+    for keyword, value in (("SmallestImagePixelValue", stored.min()), ("LargestImagePixelValue", stored.max())):
+        if keyword in dataset:
+            dataset.add_new(keyword, signed, int(value))
+
+
+def _names(sources: tuple[Path, ...]) -> list[str]:
+    """The sources' own names with .dcm at the end; numbers where two would be the same."""
+    names = [s.name if s.suffix.lower() == ".dcm" else f"{s.name}.dcm" for s in sources]
+    return names if len({n.lower() for n in names}) == len(names) else [f"{i:05d}.dcm" for i in range(len(names))]
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Only an empty folder or an earlier result of ours is replaced: nothing of the user's may vanish with it."""
+    if not folder.is_dir():
+        return
+    for file in folder.iterdir():
+        ours = file.is_file() and is_dicom(file)
+        head = pydicom.dcmread(file, specific_tags=["DerivationDescription"], force=True) if ours else Dataset()
+        if not str(head.get("DerivationDescription", "")).startswith(MARK):
+            raise OutputError(
+                f"{folder}: holds {file.name}, which is not a result of ours; choose another output folder"
+            )
