@@ -1,0 +1,90 @@
+"""A 512x512x100 int16 CT from NRRD to NRRD: ours beside SimpleITK's CurvatureAnisotropicDiffusion, in one run.
+
+Both read the same file, denoise it and write raw NRRD in int16, with two threads each, in turns; the diffusion runs
+10 iterations. Loading the model is left out, as in a batch or on a server. The ratio is what counts; seconds belong to
+the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - its own documentation's name
+import torch
+from common import publish, table
+
+from meddenoise.inference import Denoiser
+from meddenoise.io import read_volume, write_volume
+
+SHAPE = (100, 512, 512)
+THREADS = 2
+
+
+def make_volume(path: Path) -> None:
+    """A body-like ellipse with noise of 40 HU."""
+    y, x = np.mgrid[-1:1:512j, -1:1:512j]
+    body = np.where((x / 0.8) ** 2 + (y / 0.6) ** 2 < 1, 50.0, -1000.0)
+    noise = np.random.default_rng(0).normal(0, 40, SHAPE)
+    image = sitk.GetImageFromArray(np.clip(body + noise, -1024, 3071).astype(np.int16))
+    image.SetSpacing((0.7, 0.7, 1.5))
+    sitk.WriteImage(image, str(path))
+
+
+def seconds(work: Callable[[], None], repeats: int) -> list[float]:
+    """Wall-clock time of each call."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def main() -> None:
+    """Measure and publish."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="student")
+    parser.add_argument("--repeats", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(THREADS)
+    denoise = Denoiser.load(arguments.model, device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        noisy = Path(folder) / "ct.nrrd"
+        make_volume(noisy)
+
+        def ours() -> None:
+            write_volume(denoise(read_volume(noisy, modality="CT")).volume, Path(folder) / "ours.nrrd")
+
+        def diffusion() -> None:
+            image = sitk.Cast(sitk.ReadImage(str(noisy)), sitk.sitkFloat32)
+            image = sitk.CurvatureAnisotropicDiffusion(image, 0.04, 3.0, 1, 10)
+            sitk.WriteImage(sitk.Cast(image, sitk.sitkInt16), str(Path(folder) / "theirs.nrrd"))
+
+        turns = [(seconds(ours, 1)[0], seconds(diffusion, 1)[0]) for _ in range(arguments.repeats)]
+    mine, theirs = (min(times) for times in zip(*turns, strict=True))
+    rows = [
+        [
+            f"{denoise.card.name} {denoise.card.version} ({str(denoise.precision).removeprefix('torch.')})",
+            f"{mine:.1f}",
+        ],
+        ["CurvatureAnisotropicDiffusion, 10 iterations", f"{theirs:.1f}"],
+        ["ratio", f"{mine / theirs:.2f}"],
+    ]
+    text = "\n\n".join(
+        [
+            "# 512x512x100 int16 CT, NRRD to NRRD, two threads",
+            (__doc__ or "").strip(),
+            table(["", f"seconds (best of {arguments.repeats})"], rows),
+        ]
+    )
+    publish(f"speed-{denoise.card.name}", text, {"ours": mine, "diffusion": theirs, "ratio": mine / theirs})
+
+
+if __name__ == "__main__":
+    main()
