@@ -12,6 +12,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from meddenoise.errors import OutputError, ServiceError
 from meddenoise.inference import Result
 from meddenoise.io import read_volume, write_volume
@@ -149,9 +151,9 @@ def _ask(case: Case, url: str, temporary: Path, output_type: str) -> tuple[Path,
 def _errors(case: Case, before: Volume, after: Volume) -> tuple[float, float] | None:
     if case.truth is None:
         return None
-    body = case.truth.array > BODY_HU
-    truth = case.truth.array
-    return rmse(before.array, truth, mask=body), rmse(after.array, truth, mask=body)
+    truth, first, second = (volume.array.astype(np.float64) for volume in (case.truth, before, after))
+    body = truth > BODY_HU
+    return rmse(first, truth, mask=body), rmse(second, truth, mask=body)
 
 
 def _write_report(outcomes: list[Outcome], output: Path) -> None:
@@ -187,7 +189,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     noise = f"{_said(figures['noise_before'])} -> {_said(figures['noise_after'])} {units}".rstrip()
     shift = f"{_said(figures['bias'], sign='+')} {units}".rstrip()
     error = "unknown" if outcome.errors is None else f"{outcome.errors[0]:.1f} -> {outcome.errors[1]:.1f} {units}"
-    return outcome.case.name, outcome.case.modality, noise, shift, error, f"{outcome.seconds:.1f}"
+    return outcome.case.name, outcome.case.modality, noise, shift, error, f"{outcome.seconds:.2f}"
 
 
 def _said(value: float | None, *, sign: str = "") -> str:

@@ -39,9 +39,7 @@ def app_folder() -> Path:
     places = [checkout, *(folder / "share/meddenoise" / APP for folder in _installed_data())]
     found = next((place for place in places if (place / "main.py").is_file()), None)
     if found is None:
-        raise ServiceError(
-            f"the server app is missing: none in {', '.join(map(str, places))}; install meddenoise again"
-        )
+        raise ServiceError(f"no server app in {', '.join(map(str, places))}; install meddenoise again")
     return found if found == checkout and why_not_writable(found) is None else _copy(found, data_folder() / APP)
 
 

@@ -12,8 +12,8 @@ from meddenoise.noise import CTNoise, Spectrum, ct_noise
 from meddenoise.volume import Header, Volume
 
 AIR = -1000.0
-SPACING = (1.6, 1.6, 4.0)
-"""Millimetres along columns, rows and slices."""
+FIELD = (307.2, 230.4, 64.0)
+"""Millimetres that the columns, rows and slices cover, however many there are."""
 NOISE_HU = 40.0
 """About a quarter of the usual dose in the abdomen, soft kernel."""
 OVERSAMPLING = 3
@@ -50,6 +50,7 @@ BODY = (  # each one covers those before it
 
 def phantom(shape: tuple[int, int, int] = (16, 144, 192), *, seed: int = 0) -> tuple[Volume, Volume]:
     """The truth and a noisy measurement of it, both int16 in HU; shape is (slices, rows, columns)."""
+    spacing = [field / n for field, n in zip(FIELD, reversed(shape), strict=True)]
     clean = _draw(shape)
     generator = torch.Generator().manual_seed(seed)
     slices, rows, columns = shape
@@ -58,8 +59,8 @@ def phantom(shape: tuple[int, int, int] = (16, 144, 192), *, seed: int = 0) -> t
     spectrum = Spectrum(cutoff=0.24 * one, falloff=2.1 * one, anisotropy=0.4 * one, direction=1.57 * one, ramp=True)
     parameters = CTNoise(level=NOISE_HU * one, variation=0.2 * one, spectrum=spectrum)
     noise = ct_noise((slices, 1, rows, columns), parameters, generator=generator)[:, 0].numpy()
-    affine = np.diag([*SPACING, 1.0])
-    affine[:3, 3] = [-(n - 1) / 2 * step for n, step in zip((columns, rows, slices), SPACING, strict=True)]
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = [-(n - 1) / 2 * step for n, step in zip((columns, rows, slices), spacing, strict=True)]
     header = Header(dtype="int16", stored_range=(-32768.0, 32767.0), units="HU", modality_source="option")
     truth, noisy = (np.rint(values).astype(np.int16) for values in (clean, np.maximum(clean + noise, -1024.0)))
     return Volume(truth, affine, "CT", header), Volume(noisy, affine.copy(), "CT", header)
@@ -68,10 +69,8 @@ def phantom(shape: tuple[int, int, int] = (16, 144, 192), *, seed: int = 0) -> t
 def _draw(shape: tuple[int, int, int]) -> NDArray[np.float64]:
     slices, rows, columns = shape
     fine = (slices, rows * OVERSAMPLING, columns * OVERSAMPLING)
-    steps = (SPACING[2], SPACING[1] / OVERSAMPLING, SPACING[0] / OVERSAMPLING)
-    z, y, x = np.meshgrid(
-        *((np.arange(n) - (n - 1) / 2) * step for n, step in zip(fine, steps, strict=True)), indexing="ij", sparse=True
-    )
+    points = (((np.arange(n) + 0.5) / n - 0.5) * field for n, field in zip(fine, reversed(FIELD), strict=True))
+    z, y, x = np.meshgrid(*points, indexing="ij", sparse=True)
     values = np.full(fine, AIR)
     for part in BODY:
         (a, b, c), (u, v, w) = part.center, part.axes

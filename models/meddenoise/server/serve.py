@@ -58,10 +58,10 @@ def check_folder(studies: Path) -> None:
 
 def check_port(host: str, port: int) -> None:
     """Raise ServiceError unless a server can listen there."""
+    if not 0 <= port <= 65535:
+        raise ServiceError(f"the port must be from 0 to 65535, got {port}")
     try:
         _listen(host, port).close()
-    except OverflowError as error:
-        raise ServiceError(f"the port must be from 0 to 65535, got {port}") from error
     except OSError as error:
         raise ServiceError(
             f"cannot listen on {host} port {port} ({error.strerror}); choose another with --host or --port"
