@@ -142,21 +142,23 @@ def _unit(units: str) -> str:
 
 
 def _noise(result: Result, key: str, units: str) -> str:
-    value = result.figures.get(key)
-    return "noise not measurable" if not _finite(value) else f"estimated noise {value:.3g}{_unit(units)}"
+    value = _number(result, key)
+    return "noise not measurable" if value is None else f"estimated noise {value:.3g}{_unit(units)}"
 
 
 def _shift(result: Result, units: str) -> str:
-    change, shift = result.figures.get("rms_change"), result.figures.get("bias")
-    words = [f"rms {change:.3g}{_unit(units)}"] if _finite(change) else []
-    if _finite(shift):
-        decimals = 2 - math.floor(math.log10(change)) if _finite(change) and change > 0 else 2
+    change, shift = _number(result, "rms_change"), _number(result, "bias")
+    words = [] if change is None else [f"rms {change:.3g}{_unit(units)}"]
+    if shift is not None:
+        decimals = 2 - math.floor(math.log10(change)) if change else 2
         words.append(f"mean shift {round(shift, decimals) + 0.0:+.3g}{_unit(units)}")  # + 0.0: no minus zero
     return ", ".join(words)
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+def _number(result: Result, key: str) -> float | None:
+    """A figure, or None where it was not measured."""
+    value = result.figures.get(key)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _compose(heads: list[str], panels: list[_Panel], limit: float, units: str) -> Image.Image:

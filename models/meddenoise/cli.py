@@ -1,0 +1,241 @@
+"""The command `meddenoise`: what it understands. Each sub-command loads what it needs, so that --help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from meddenoise import __version__
+from meddenoise.errors import MedDenoiseError, OptionError
+from meddenoise.volume import MODALITIES
+
+FORMATS = ("nii.gz", "nii", "nrrd", "mha", "mhd", "png", "tif", "jpg", "dicom")
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Arguments without the program's name; those of the process where None.
+
+    Returns:
+        The exit code: 0 done, 1 something failed, 2 asked for in a wrong way, 130 interrupted.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except OptionError as error:
+        return _fail(error, USAGE)
+    except MedDenoiseError as error:
+        return _fail(error, FAILED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    return code
+
+
+def _fail(reason: object, code: int) -> int:
+    print(f"meddenoise: {reason}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="meddenoise",
+        description="Takes the noise out of CT, MR, PET and X-ray images. Research use, not a medical device.",
+    )
+    parser.add_argument("--version", action="version", version=f"meddenoise {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_denoise(commands)
+    _add_models(commands)
+    _add_serve(commands)
+    _add_demo(commands)
+    _add_train(commands)
+    return parser
+
+
+Commands = argparse._SubParsersAction  # argparse gives the type no public name
+
+
+def _add_denoise(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("denoise", help="denoise files and folders", description="Denoise files and folders.")
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="image, DICOM file, or folder of either (DICOM by series)"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--model", default="student", metavar="NAME", help="see `meddenoise models` (default: student)")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: auto")
+    parser.add_argument("--modality", choices=MODALITIES, help="where the file does not say it; else it is guessed")
+    parser.add_argument(
+        "--strength", type=_share, default=1.0, metavar="0..1", help="0 leaves the image as it is (default: 1)"
+    )
+    parser.add_argument("--difference", action="store_true", help="also write what was taken away")
+    parser.add_argument("--report", action="store_true", help="also write a report as .json, .md and .png")
+    parser.add_argument("--format", choices=FORMATS, help="format of the results (default: the input's own)")
+    parser.add_argument("--series", metavar="UID", help="the one DICOM series to take, by SeriesInstanceUID")
+    parser.add_argument(
+        "--replace-nonfinite", type=_finite, metavar="VALUE", help="put VALUE in place of NaN and infinite voxels"
+    )
+    parser.set_defaults(run=_denoise)
+
+
+def _add_models(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("models", help="list the models, or show one", description="List the models.")
+    parser.set_defaults(run=_list_models)
+    show = parser.add_subparsers(metavar="COMMAND").add_parser("show", help="show a model's card")
+    show.add_argument("name", metavar="NAME")
+    show.add_argument("--json", action="store_true", help="the whole card as JSON")
+    show.set_defaults(run=_show_model)
+
+
+def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("serve", help="start a MONAI Label server", description="Start a MONAI Label server.")
+    parser.add_argument("--studies", type=Path, required=True, metavar="DIR", help="folder of images to serve")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=_port, default=8000, help="default: 8000")
+    parser.add_argument("--app", type=Path, metavar="DIR", help="another app folder than MedDenoise's own")
+    parser.set_defaults(run=_serve)
+
+
+def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
+    text = "denoise three example images through a server of its own"
+    parser = commands.add_parser("demo", help=text, description=text.capitalize() + ".")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("meddenoise-demo"), metavar="DIR", help="default: ./meddenoise-demo"
+    )
+    parser.add_argument("--port", type=_port, help="default: a free one")
+    parser.set_defaults(run=_demo)
+
+
+def _add_train(commands: Commands[argparse.ArgumentParser]) -> None:
+    recipes = commands.add_parser("train", help="train a model", description="Train a model.").add_subparsers(
+        metavar="RECIPE", required=True
+    )
+    parser = recipes.add_parser("student", help="the small fast network, supervised")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="images with a manifest (default: $MEDDENOISE_DATA)")
+    parser.add_argument("--out", type=Path, default=Path("runs/student"), metavar="DIR", help="default: runs/student")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--steps", type=_count, metavar="N", help="length of the training (default: the recipe's)")
+    parser.set_defaults(run=_train_student)
+
+
+def _denoise(arguments: argparse.Namespace) -> int:
+    from meddenoise.cli_denoise import Job, run
+
+    return run(
+        Job(
+            inputs=tuple(arguments.inputs),
+            output=arguments.output,
+            model=arguments.model,
+            device=arguments.device,
+            modality=arguments.modality,
+            strength=arguments.strength,
+            difference=arguments.difference,
+            report=arguments.report,
+            format=arguments.format,
+            series=arguments.series,
+            replace_nonfinite=arguments.replace_nonfinite,
+        )
+    )
+
+
+def _list_models(arguments: argparse.Namespace) -> int:
+    from meddenoise import weights
+
+    for name in weights.available():
+        card = weights.read_card(name)
+        print(f"{name:<12} {card.version:<8} {', '.join(card.modalities):<16} {card.description}")
+    return 0
+
+
+def _show_model(arguments: argparse.Namespace) -> int:
+    from meddenoise import weights
+
+    card = dataclasses.asdict(weights.read_card(arguments.name))
+    if arguments.json:
+        print(json.dumps(card, indent=2, ensure_ascii=False))
+        return 0
+    for key in ("name", "version", "description", "modalities", "network", "parameters", "gmac", "licence", "sha256"):
+        value = card[key]
+        print(f"{key:<12} {', '.join(value) if isinstance(value, list) else value}")
+    for key in ("training", "figures"):
+        for name, value in card[key].items():
+            print(f"{key + '.' + name:<24} {f'{len(value)} (see --json)' if isinstance(value, list | dict) else value}")
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    _need_server()
+    from meddenoise.server.serve import serve
+
+    return serve(arguments.studies, host=arguments.host, port=arguments.port, app_dir=arguments.app)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    _need_server()
+    from meddenoise.server.demo import demo
+
+    return demo(arguments.output, port=arguments.port, say=_say)
+
+
+def _train_student(arguments: argparse.Namespace) -> int:
+    from meddenoise.recipes.student import Config, run
+
+    data = arguments.data or os.environ.get("MEDDENOISE_DATA")
+    if not data:
+        raise OptionError("training needs images: say --data DIR or set MEDDENOISE_DATA")
+    config = Config()
+    if arguments.steps is not None:
+        config = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, steps=arguments.steps))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    card = run(config, Path(data), arguments.out, resume=arguments.resume, report=_say)
+    print(f"{card.name} {card.version}: {arguments.out / card.name}.safetensors, sha256 {card.sha256}")
+    return 0
+
+
+def _need_server() -> None:
+    """Say what to install where MONAI Label is missing, before anything of the server is imported."""
+    from importlib.util import find_spec
+
+    if find_spec("monailabel") is None:
+        raise OptionError("the server needs MONAI Label; install it with: python -m pip install 'meddenoise[server]'")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _share(text: str) -> float:
+    value = _finite(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, got {text}")
+    return value
+
+
+def _finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {text}")
+    return value
+
+
+def _port(text: str) -> int:
+    value = _count(text)
+    if value > 65535:
+        raise argparse.ArgumentTypeError(f"must be from 1 to 65535, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text!r}")
+    return int(text)
