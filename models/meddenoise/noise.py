@@ -79,7 +79,9 @@ def to_8_bit(image: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Shape of a noise power spectrum ``ramp(f) * exp(-(f / cutoff)^falloff) * exp(anisotropy * cos 2(angle - direction))``.
+    """Shape of a noise power spectrum over frequency f and angle a.
+
+    ``ramp(f) * exp(-(f / cutoff)^falloff) * exp(anisotropy * cos 2(a - direction))``
 
     Attributes:
         cutoff: In cycles per pixel (Nyquist is 0.5), shape (batch,).
@@ -145,7 +147,8 @@ def correlated(shape: tuple[int, int, int, int], spectrum: Spectrum, *, generato
         twice[-1] = 1.0
     power = power * (rows * columns / (power * twice).sum(dim=(-2, -1), keepdim=True))
     white = torch.fft.rfft2(normal(shape, generator))
-    return torch.fft.irfft2(white * power.sqrt(), s=(rows, columns))
+    field: Tensor = torch.fft.irfft2(white * power.sqrt(), s=(rows, columns))
+    return field
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,8 @@ class CTNoise:
 
 
 def draw_ct_noise(batch: int, generator: torch.Generator) -> CTNoise:
-    """Level log-uniform in 5-130 HU, varying over the body by up to 35 % (1 sd), spectrum from draw_ct_spectrum."""
-    level = log_uniform(batch, 5.0, 130.0, generator)
+    """Level log-uniform in 8-130 HU, varying over the body by up to 35 % (1 sd), spectrum from draw_ct_spectrum."""
+    level = log_uniform(batch, 8.0, 130.0, generator)
     return CTNoise(level, uniform(batch, 0.0, 0.35, generator), draw_ct_spectrum(batch, generator))
 
 

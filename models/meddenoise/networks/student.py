@@ -18,7 +18,9 @@ class ResidualBlock(nn.Module):
         self.project = nn.Conv2d(inner, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.project(F.relu(self.expand(x)))
+        """Shape (batch, width, rows, columns) in and out."""
+        residual: Tensor = self.project(F.relu(self.expand(x)))
+        return x + residual
 
 
 class Student(nn.Module):

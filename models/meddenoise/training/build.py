@@ -15,8 +15,8 @@ from meddenoise.training.slices import Slice, SliceInfo, save_slices
 MANIFEST = "MANIFEST.csv"
 USABLE = "train and evaluate"
 CLEAN_DOSES = ("", "full")
-ISOTROPY = 1.3
-"""Volumes whose voxels are closer to cubes than this are cut along all three axes."""
+ISOTROPY, LEAST_SIDE = 1.3, 96
+"""CT volumes of nearly cubic voxels with at least this many along every axis are cut along all three."""
 
 
 def build_slices(data: Path, out: Path, *, report: Callable[[str], None] = lambda line: None) -> list[Slice]:
@@ -61,12 +61,10 @@ def _slices_of(row: dict[str, str], data: Path) -> Iterator[Slice]:
         if row["intensity_units"].startswith("SUV"):
             volume = replace(volume, header=replace(volume.header, units="SUV"))
         rule = intensity_of(volume)
-        info = SliceInfo(
-            row["volume_id"], row["subject"], volume.modality, volume.header.display, rule.offset, rule.scale
-        )
-        spacing = volume.spacing
-        even = len(volume.array) > 1 and max(spacing) < ISOTROPY * min(spacing) and volume.modality == "CT"
-        for axis in (0, 1, 2) if even else (0,):
+        display = volume.header.display
+        info = SliceInfo(row["volume_id"], row["subject"], row["modality"], display, rule.offset, rule.scale)
+        cubic = max(volume.spacing) < ISOTROPY * min(volume.spacing) and min(volume.array.shape) >= LEAST_SIDE
+        for axis in (0, 1, 2) if cubic and row["modality"] == "CT" else (0,):
             for values in np.moveaxis(volume.array, axis, 0):
                 if values.std() > 1e-3 * rule.scale:
                     yield Slice(torch.from_numpy(np.array(values)), info)

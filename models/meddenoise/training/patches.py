@@ -26,6 +26,9 @@ class Mix:
             units and get their modality's own noise.
         display_modalities: Weight of each modality in the first group.
         physical_modalities: Weight of each modality in the second group.
+        shrink: Factor by which slices of a volume are shrunk at least, by the volume's name: area averaging takes
+            noise out of targets that are noisy themselves.
+        left_out: Volumes too noisy to be targets at all.
     """
 
     size: int = 128
@@ -36,6 +39,8 @@ class Mix:
     physical_modalities: dict[str, float] = field(
         default_factory=lambda: {"CT": 0.70, "MR": 0.14, "PET": 0.06, "XR": 0.10}
     )
+    shrink: dict[str, float] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 Sampler = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
@@ -44,15 +49,14 @@ Sampler = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 
 def sampler(slices: Sequence[Slice], mix: Mix) -> Sampler:
     """A sampler over the slices; equal generators give equal batches."""
+    slices = [s for s in slices if s.info.volume not in mix.left_out]
     shown_groups = _by_modality_and_volume(slices)
     physical_groups = _by_modality_and_volume([s for s in slices if not s.info.display or s.info.modality == "XR"])
 
     def sample(batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         shown = round(batch * mix.display)
-        grey, _ = _draw_patches(shown_groups, mix.display_modalities, shown, mix.size, generator, display=True)
-        clean, modalities = _draw_patches(
-            physical_groups, mix.physical_modalities, batch - shown, mix.size, generator, display=False
-        )
+        grey, _ = _draw_patches(shown_groups, mix, shown, generator, display=True)
+        clean, modalities = _draw_patches(physical_groups, mix, batch - shown, generator, display=False)
         noisy = [_algorithm1_pairs(grey, generator), _physical_noise(clean, modalities, generator)]
         return torch.cat(noisy), torch.cat([grey, clean])
 
@@ -71,15 +75,10 @@ def _by_modality_and_volume(slices: Sequence[Slice]) -> Groups:
 
 
 def _draw_patches(
-    groups: Groups,
-    weights: dict[str, float],
-    count: int,
-    size: int,
-    generator: torch.Generator,
-    *,
-    display: bool,
+    groups: Groups, mix: Mix, count: int, generator: torch.Generator, *, display: bool
 ) -> tuple[Tensor, list[str]]:
     """Draw patches in network units, shape (count, 1, size, size), and the modality of each."""
+    weights = mix.display_modalities if display else mix.physical_modalities
     present = [m for m in weights if m in groups]
     chances = torch.tensor([weights[m] for m in present])
     picks = torch.multinomial(chances, count, replacement=True, generator=generator)
@@ -88,7 +87,7 @@ def _draw_patches(
     for modality in modalities:
         volume = groups[modality][_integer(len(groups[modality]), generator)]
         chosen = volume[_integer(len(volume), generator)]
-        values = _crop(chosen.values, size, generator)
+        values = _crop(chosen.values, mix.size, mix.shrink.get(chosen.info.volume, 1.0), generator)
         patches.append(_display(chosen, values, generator) if display else _network_units(chosen, values))
     return torch.stack(patches).unsqueeze(1), modalities
 
@@ -97,12 +96,12 @@ def _integer(high: int, generator: torch.Generator) -> int:
     return int(torch.randint(high, (1,), generator=generator))
 
 
-def _crop(values: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """A random crop, shrunk by area averaging by a random factor (which cleans it), flipped and turned at random."""
+def _crop(values: Tensor, size: int, least: float, generator: torch.Generator) -> Tensor:
+    """A random crop, shrunk by area averaging by a random factor of ``least`` or more, flipped and turned at random."""
     rows, columns = values.shape
-    largest = max(1.0, max(rows, columns) / 256)
+    largest = max(least, max(rows, columns) / 256)
     draw = torch.rand(3, generator=generator)
-    shrink = largest if draw[0] < 0.5 else 1.0 + (largest - 1.0) * float(draw[1])
+    shrink = largest if draw[0] < 0.5 else least + (largest - least) * float(draw[1])
     side = min(round(size * shrink), max(size, min(rows, columns)))
     values = _mirror_to(values, side)
     top = _integer(values.shape[0] - side + 1, generator)
