@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import os
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ from meddenoise.io.source import IMAGE_EXTENSIONS, MARK, PICTURE_EXTENSIONS, ext
 from meddenoise.volume import Header
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what matters in them is said in our own words
+os.environ.setdefault("ITK_NIFTI_SFORM_PERMISSIVE", "1")  # lets ITK read sheared NIfTI; _geometry puts the shear back
 
+_ROUNDING = 1e-5
+"""Cosine between two axes up to which they are at right angles but for rounding."""
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _META_MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR"}
 _DROPPED = ("ITK_", "NRRD_kinds", "NRRD_space", "NRRD_centerings", "NRRD_sizes", "NRRD_thicknesses", "NRRD_axis")
@@ -130,20 +134,39 @@ def _stored_range(path: Path, ext: str, array: NDArray[Any]) -> tuple[tuple[floa
 def _geometry(
     path: Path, image: sitk.Image, metadata: Mapping[str, str]
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Affine of the image; for a NIfTI with a sheared sform that sform itself, which ITK straightens in silence."""
     affine = affine_of(image)
-    if metadata.get("ITK_sform_corrected") != "YES":
+    if int(metadata.get("sform_code", "0")) <= 0:
         return affine, ()
     rows = [[float(v) for v in metadata[f"srow_{axis}"].split()] for axis in "xyz"]
     exact = _LPS_FROM_RAS @ np.array([*rows, [0.0, 0.0, 0.0, 1.0]])
-    size = np.array([*image.GetSize(), 1, 1][:3]) - 1.0
-    corners = np.array([[x, y, z, 1] for x in (0, size[0]) for y in (0, size[1]) for z in (0, size[2])])
-    off = float(np.abs((exact - affine) @ corners.T).max())
-    if off < 0.001:
+    if _cosine(exact) < _ROUNDING:
         return affine, ()
+    off = sheared_by(exact, image.GetSize())
+    if off == 0:
+        return exact, ()
     return exact, (
-        f"{path.name}: its axes are sheared (sform, {off:.2f} mm from right angles); kept exactly, but a result can "
-        "only be written as NRRD, MHA or MHD",
+        f"{path.name}: its axes are sheared (sform, up to {off:.2f} mm off right angles); this is kept, but the result "
+        "can only be written as NRRD, MHA or MHD",
     )
+
+
+def sheared_by(affine: NDArray[np.float64], size: tuple[int, ...]) -> float:
+    """Millimetres by which straight axes would be wrong across a volume; 0 below a tenth of a voxel.
+
+    Args:
+        affine: 4x4, of index (column, row, slice).
+        size: Voxels along those axes, or along the first two.
+    """
+    extent = float(np.linalg.norm(affine[:3, :3] @ np.array([*size, 1][:3], float)))
+    off = _cosine(affine) * extent
+    return off if off > 0.1 * np.linalg.norm(affine[:3, :3], axis=0).min() else 0.0
+
+
+def _cosine(affine: NDArray[np.float64]) -> float:
+    """Largest cosine between two axes; 0 where all are at right angles."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.abs(axes.T @ axes - np.eye(3)).max())
 
 
 def affine_of(image: sitk.Image) -> NDArray[np.float64]:

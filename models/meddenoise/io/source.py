@@ -53,7 +53,8 @@ class Provenance:
 
     def sentence(self) -> str:
         """The mark written into results, such as "student 1.0.0, strength 1.0, research use, not a medical device"."""
-        return f"{self.model} {self.version}, strength {self.strength:.3g}, research use, not a medical device"
+        strength = round(float(self.strength), 3)
+        return f"{self.model} {self.version}, strength {strength}, research use, not a medical device"
 
 
 def extension_of(path: Path) -> str:

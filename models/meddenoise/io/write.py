@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import shutil
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from meddenoise.errors import GeometryError, OutputError
 from meddenoise.io.atomic import replacing_file
+from meddenoise.io.images import sheared_by
 from meddenoise.io.marks import add_mark, nifti_description
 from meddenoise.io.source import IMAGE_EXTENSIONS, MARK, PICTURE_EXTENSIONS, extension_of
 from meddenoise.volume import Volume
@@ -22,9 +25,10 @@ from meddenoise.volume import Volume
 _NIFTI = (".nii", ".nii.gz")
 _JPEG = (".jpg", ".jpeg")
 _JPEG_QUALITY = 95
+_JPEG_SLACK = 1 << 16
+"""Bytes of free space asked for beside the pixels: libjpeg ends the whole process when the disk is full."""
+_NIFTI_HEADER = 352
 _TYPES = {".png": ("uint8", "uint16"), ".jpg": ("uint8",), ".jpeg": ("uint8",)}
-_SHEAR = 1e-4
-"""Cosine between two axes from which they count as sheared; ITK's own tolerance for NIfTI is of this size."""
 
 
 def write_volume(volume: Volume, path: Path) -> Path:
@@ -47,13 +51,18 @@ def write_volume(volume: Volume, path: Path) -> Path:
     if ext in _JPEG:
         writer.SetCompressionLevel(_JPEG_QUALITY)
     mark = volume.header.metadata.get(MARK)
+    nbytes = image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
     with replacing_file(path) as temporary:
+        if ext in _JPEG and shutil.disk_usage(temporary.parent).free < nbytes + _JPEG_SLACK:
+            raise OutputError(f"{path}: cannot be written: the disk is full; free some space")
         writer.SetFileName(str(temporary))
         try:
             writer.Execute(image)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1].strip()
             raise OutputError(f"{path}: cannot be written, is the disk full? {reason}") from error
+        if ext in _NIFTI:
+            _check_nifti_written(temporary, path, ext, nbytes)
         if mark and ext in PICTURE_EXTENSIONS:
             add_mark(temporary, ext, mark)
     return path
@@ -80,7 +89,7 @@ def _check_format(volume: Volume, path: Path, ext: str) -> None:
         raise OutputError(f"{path}: unknown format {path.suffix!r}; use one of {', '.join(IMAGE_EXTENSIONS)}")
     if not volume.header.even:
         raise GeometryError(f"{path}: the slices are unevenly spaced, which {ext} cannot hold; write DICOM instead")
-    if ext in _NIFTI and _shear(volume.affine) > _SHEAR:
+    if ext in _NIFTI and sheared_by(volume.affine, volume.array.shape[::-1]) > 0:
         raise GeometryError(
             f"{path}: the axes are sheared (gantry tilt), which NIfTI loses; write .nrrd or .mha instead"
         )
@@ -91,9 +100,21 @@ def _check_format(volume: Volume, path: Path, ext: str) -> None:
         raise OutputError(f"{path}: {ext} holds one slice, got {volume.array.shape[0]}; write .nrrd instead")
 
 
-def _shear(affine: NDArray[np.float64]) -> float:
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return float(np.abs(axes.T @ axes - np.eye(3)).max())
+def _check_nifti_written(temporary: Path, path: Path, ext: str, nbytes: int) -> None:
+    """ITK reports no error when a NIfTI file could not be written to its end: compare lengths, the unpacked for .gz."""
+    needed = _NIFTI_HEADER + nbytes
+    if ext == ".nii":
+        whole = temporary.stat().st_size >= needed
+    else:  # a gzip stream ends with its unpacked length modulo 2**32
+        whole = _tail(temporary) == struct.pack("<I", needed % 2**32)
+    if not whole:
+        raise OutputError(f"{path}: cannot be written to its end: the disk is full; free some space")
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4))
+        return file.read()
 
 
 def _image_of(volume: Volume, path: Path, ext: str) -> sitk.Image:
