@@ -14,7 +14,6 @@ from meddenoise.errors import GeometryError, MedDenoiseError, OptionError, Outpu
 from meddenoise.inference import Denoiser, Result
 from meddenoise.io import Provenance, Source, find_sources, read_volume, write_dicom_series, write_volume
 from meddenoise.io.atomic import replacing_file
-from meddenoise.io.source import extension_of
 from meddenoise.report import as_dict, as_markdown, picture
 from meddenoise.volume import Modality, Volume
 
@@ -151,8 +150,8 @@ def _check_writable(folder: Path) -> None:
 def _one(plan: Plan, job: Job, denoiser: Denoiser, progress: _Progress) -> str:
     """Read, denoise and write one input; returns the line for the user."""
     volume = read_volume(plan.source, modality=job.modality, replace_nonfinite=job.replace_nonfinite)
-    if plan.difference and not volume.header.even:
-        raise GeometryError("its slices are unevenly spaced, which no format for a difference holds: omit --difference")
+    if not volume.header.even and (plan.difference or not plan.as_dicom):
+        raise GeometryError("its slices are unevenly spaced, which only DICOM holds: omit --difference and --format")
     result = denoiser(volume, strength=job.strength, progress=progress)
     progress.clear()
     for sentence in result.warnings:
@@ -188,7 +187,8 @@ def _noise(result: Result) -> str:
 
 def _named(source: Source) -> str:
     """The input as the user gave it, with the series where its folder may hold several."""
-    return f"{source.path} ({source.stem})" if source.path.is_dir() else str(source.path)
+    many = source.path.is_dir() and source.stem != source.path.resolve().name
+    return f"{source.path} ({source.stem})" if many else str(source.path)
 
 
 def _naming(source: Source, error: BaseException) -> str:
