@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 import warnings
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -198,5 +199,8 @@ def server(tmp_path_factory, make_server):
     """`meddenoise serve` over good and bad images."""
     studies = tmp_path_factory.mktemp("studies")
     fill(studies)
-    with make_server(studies) as running:
+    port = free_port()
+    start = "import sys; from meddenoise.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", start, "serve", "--studies", str(studies), "--port", str(port)]
+    with make_server(studies, port=port, command=command) as running:
         yield running

@@ -1,5 +1,6 @@
 """Bad requests: 4xx with JSON that says what was wrong, and the server stays up."""
 
+import pydicom
 import pytest
 import requests
 
@@ -88,6 +89,34 @@ def test_upload_that_is_no_image_is_refused(server, tmp_path):
     answer = server.post(upload=path)
     assert answer.status_code == 422
     assert answer.json()["error"] == "InputError"
+
+
+@pytest.mark.parametrize("name", ["../../evil.nrrd", "C:\\scans\\evil.nrrd", "e" * 300 + "vil.nrrd", "e:v?i*l.nrrd"])
+def test_upload_with_a_wild_name_stays_in_its_place(server, name):
+    answer = requests.post(f"{server.url}/infer/student", files={"file": (name, b"abc")}, timeout=60)
+    assert answer.status_code == 422
+    assert "l.nrrd: cannot be read as an image" in answer.json()["detail"]
+    assert "/" not in answer.json()["detail"].split(":")[0]
+
+
+def test_unevenly_spaced_series_is_refused_as_a_volume(server, dicom_series, tmp_path):
+    slices = [pydicom.dcmread(path) for path in dicom_series]
+    slices[-1].ImagePositionPatient = [*slices[-1].ImagePositionPatient[:2], 900]
+    for number, data in enumerate(slices):
+        data.save_as(tmp_path / f"{number}.dcm")
+    sent = [("files", (path.name, path.read_bytes())) for path in sorted(tmp_path.iterdir())]
+    session = requests.put(f"{server.url}/session/", files=sent, timeout=60).json()
+    answer = server.post(session_id=session["session_id"])
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "GeometryError"
+    assert answer.json()["detail"].startswith("the slices are unevenly spaced")
+
+
+def test_format_that_cannot_hold_the_image_is_refused(server):
+    answer = server.post(image="oblique", params={"result_extension": ".png"})
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "OutputError"
+    assert answer.json()["detail"].startswith(".png holds uint8 or uint16, got float32")
 
 
 def test_series_that_is_not_there_is_refused(server, dicom_series):

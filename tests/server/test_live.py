@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from meddenoise import Denoiser, read_volume, weights
 from meddenoise.errors import ServiceError
+from meddenoise.server.home import copy_app
 from meddenoise.server.process import server_process
 from meddenoise.server.serve import check_folder, check_port, free_port, serve
 
@@ -130,6 +131,22 @@ def test_the_server_does_not_outlive_a_killed_parent(tmp_path):
 def test_serve_names_a_missing_folder(tmp_path):
     with pytest.raises(ServiceError, match="nowhere is not a folder; --studies names"):
         serve(tmp_path / "nowhere")
+
+
+def test_installed_app_is_copied_where_the_server_may_write(tmp_path):
+    (tmp_path / "home").mkdir()
+    old = tmp_path / "home" / "main.py"
+    old.write_text("an older version")
+    copy = copy_app(APP, tmp_path / "home")
+    names = {path.relative_to(APP) for path in APP.rglob("*.py")}
+    assert {path.relative_to(copy) for path in copy.rglob("*") if path.is_file()} == names
+    assert old.read_text() == (APP / "main.py").read_text()
+
+
+def test_data_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ServiceError, match=r"file.* cannot be written .* MEDDENOISE_HOME"):
+        copy_app(APP, tmp_path / "file" / "app")
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write, such as /proc")

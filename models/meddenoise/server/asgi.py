@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import http
 import logging
-from typing import Annotated, Any
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Form, Request, UploadFile
 from fastapi.background import BackgroundTasks
@@ -16,7 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from monailabel.app import app
 from monailabel.config import settings
-from monailabel.endpoints.infer import ResultType, run_inference
+from monailabel.endpoints.infer import send_response
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelException
@@ -24,7 +27,7 @@ from monailabel.interfaces.utils.app import app_instance
 from starlette.exceptions import HTTPException
 
 from meddenoise.errors import MedDenoiseError
-from meddenoise.server.checks import check_image, check_model, parse_params
+from meddenoise.server.checks import check_image, check_model, parse_params, safe_name
 from meddenoise.server.problems import Problem, http_errors, problem_of
 
 logger = logging.getLogger(__name__)
@@ -41,31 +44,37 @@ def infer(
     session_id: str = "",
     params: Annotated[str, Form()] = "{}",
     file: UploadFile | None = None,
-    output: ResultType | None = None,
+    output: Literal["image", "json", "all"] = "all",
 ) -> Any:
     """MONAI Label's infer route, off the event loop: ``def`` runs in a thread, so other requests are answered."""
-    try:
-        with http_errors():
-            _check(app_instance(), model, image, session_id, params, file)
-            return run_inference(background_tasks, model, image, session_id, params, file, None, output)
-    except Exception:
-        for task in background_tasks.tasks:  # a failed request runs no background tasks, and would leave its upload
-            task.func(*task.args, **task.kwargs)
-        raise
+    instance = app_instance()
+    with http_errors(), tempfile.TemporaryDirectory(prefix="meddenoise-") as folder:
+        check_model(model, instance.models())
+        request = {**parse_params(params), "model": model}
+        request["image"] = _image(instance, image, session_id, file, Path(folder))
+        result = instance.infer(request)
+    return send_response(instance.datastore(), result, output, background_tasks)
 
 
-def _check(
-    instance: MONAILabelApp, model: str, image: str, session_id: str, params: str, file: UploadFile | None
-) -> None:
-    """Refuse what MONAI Label itself would answer with a bare 500, or with a file that is none of the client's."""
-    check_model(model, instance.models())
-    parse_params(params)
+def _image(instance: MONAILabelApp, image: str, session_id: str, file: UploadFile | None, folder: Path) -> str:
+    """What to read: a session's file or folder, the upload (put into the folder), or an image of the studies folder.
+
+    Raises:
+        Problem: There is none; a path on the server is none of the client's.
+    """
     if session_id:
         sessions = instance.sessions()
-        if sessions is None or sessions.get_session(session_id) is None:
+        session = sessions.get_session(session_id) if sessions is not None else None
+        if session is None:
             raise Problem(404, "InputError", f"no session {session_id!r}; it may have expired: send the image again")
-    elif file is None:
-        check_image(image, instance.datastore(), paths=False)
+        return str(session.image)
+    if file is not None:
+        path = folder / safe_name(file.filename or "upload")
+        with path.open("wb") as copy:
+            shutil.copyfileobj(file.file, copy)
+        return str(path)
+    check_image(image, instance.datastore(), paths=False)
+    return image
 
 
 def _answer(status: int, error: str, detail: Any) -> JSONResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,8 @@ from meddenoise.server.problems import Problem
 
 NOT_IN_PARAMS = ("image", "model", "label", "file", "session", "session_id")
 """Keys that name files on the server; they have their own places in the request."""
+
+NAME_LENGTH = 100
 
 
 class Images(Protocol):
@@ -36,6 +39,12 @@ def check_image(image: Any, images: Images, *, paths: bool) -> None:
         return
     if not images.get_image_uri(image):
         raise Problem(404, "InputError", f"no image {image!r} in the studies folder")
+
+
+def safe_name(name: str) -> str:
+    """The last part of a client's file name, short and of harmless characters; its extension stays."""
+    last = re.split(r"[/\\]", name)[-1]
+    return re.sub(r"[^\w.\- ]", "_", last)[-NAME_LENGTH:].lstrip(". ") or "upload"
 
 
 def parse_params(text: str | None) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ from meddenoise.report import DISCLAIMER, picture
 from meddenoise.server.home import why_not_writable
 from meddenoise.server.phantom import phantom
 from meddenoise.server.process import server_process
-from meddenoise.server.serve import LOOPBACK, check_port, free_port
+from meddenoise.server.serve import LOOPBACK, check_installed, check_port, free_port
 from meddenoise.volume import Modality, Volume
 
 Say = Callable[[str], None]
@@ -67,6 +67,7 @@ def demo(output: Path, *, port: int | None = None, say: Say) -> int:
         OutputError: The folder cannot be written.
         ServiceError: The port is taken, or the server does not come up or refuses an image.
     """
+    check_installed()
     _check_output(output)
     if port is None:
         port = free_port()
@@ -144,8 +145,16 @@ def _ask(case: Case, url: str, temporary: Path, output_type: str) -> tuple[Path,
     try:
         path, answer = client.infer(MODEL, case.name, {"modality": case.modality, "output_type": output_type})
     except MONAILabelClientException as error:
-        raise ServiceError(f"the server refused {case.name}: {error.msg}") from error
+        raise ServiceError(f"the server refused {case.name}: {_reason(error.msg)}") from error
     return Path(path), answer
+
+
+def _reason(message: str) -> str:
+    """The server's own sentence inside the message of MONAI Label's client, which ends in ``Response: JSON``."""
+    try:
+        return str(json.loads(message.partition("Response: ")[2])["detail"])
+    except (ValueError, KeyError, TypeError):
+        return message
 
 
 def _errors(case: Case, before: Volume, after: Volume) -> tuple[float, float] | None:

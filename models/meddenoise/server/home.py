@@ -40,7 +40,8 @@ def app_folder() -> Path:
     found = next((place for place in places if (place / "main.py").is_file()), None)
     if found is None:
         raise ServiceError(f"no server app in {', '.join(map(str, places))}; install meddenoise again")
-    return found if found == checkout and why_not_writable(found) is None else _copy(found, data_folder() / APP)
+    in_place = found == checkout and why_not_writable(found) is None
+    return found if in_place else copy_app(found, data_folder() / APP)
 
 
 def why_not_writable(folder: Path) -> str | None:
@@ -58,8 +59,12 @@ def _installed_data() -> list[Path]:
     return [Path(sysconfig.get_path("data")), Path(sys.prefix), Path(user), PACKAGE.parent]
 
 
-def _copy(app: Path, target: Path) -> Path:
-    """Copy the app's code, without the modes of an installed tree, which may be read-only."""
+def copy_app(app: Path, target: Path) -> Path:
+    """Copy an app's code, without the modes of an installed tree, which may be read-only; returns the target.
+
+    Raises:
+        ServiceError: The target cannot be written.
+    """
     try:
         for file in sorted(app.rglob("*.py")):
             copy = target / file.relative_to(app)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from meddenoise.errors import InputError
+from meddenoise.errors import InputError, MedDenoiseError
 from meddenoise.inference import Result
 from meddenoise.io import find_sources, read_volume, write_volume
 from meddenoise.report import as_dict
@@ -53,8 +53,10 @@ def write_result(result: Result, options: Options) -> Path:
     path = Path(name)
     try:
         return write_volume(stored_as(wanted, options.result_dtype), path)
-    except BaseException:
+    except BaseException as error:
         path.unlink(missing_ok=True)
+        if isinstance(error, MedDenoiseError):
+            raise type(error)(str(error).replace(f"{path}: ", "")) from error.__cause__
         raise
 
 

@@ -107,4 +107,7 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     _end_with_parent()
-    sys.exit(serve(Path(sys.argv[1]), port=int(sys.argv[2])))
+    try:
+        sys.exit(serve(Path(sys.argv[1]), port=int(sys.argv[2])))
+    except ServiceError as failure:
+        sys.exit(str(failure))

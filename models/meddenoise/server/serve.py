@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 from pathlib import Path
@@ -27,13 +28,12 @@ def serve(studies: Path, *, host: str = LOOPBACK, port: int = 8000, app_dir: Pat
     Raises:
         ServiceError: MONAI Label is not installed, the folder or the port cannot be used, or the server did not start.
     """
+    check_installed()
     check_folder(studies)
     check_port(host, port)
     app = app_folder() if app_dir is None else app_dir
-    try:
-        from monailabel.main import Main
-    except ImportError as error:
-        raise ServiceError(f"the server needs MONAI Label ({error}): pip install 'meddenoise[server]'") from error
+    from monailabel.main import Main
+
     os.environ.setdefault("MONAI_LABEL_AUTO_UPDATE_SCORING", "false")
     main = Main()
     arguments = ["start_server", "--app", str(app), "--studies", str(studies), "--host", host, "--port", str(port)]
@@ -45,6 +45,12 @@ def serve(studies: Path, *, host: str = LOOPBACK, port: int = 8000, app_dir: Pat
         if error.code:
             raise ServiceError(f"the server did not start (exit {error.code}); see its log above") from error
     return 0
+
+
+def check_installed() -> None:
+    """Raise ServiceError unless MONAI Label, which the bare package leaves out, is there."""
+    if importlib.util.find_spec("monailabel") is None:
+        raise ServiceError("the server needs MONAI Label: python -m pip install 'meddenoise[server]'")
 
 
 def check_folder(studies: Path) -> None:
