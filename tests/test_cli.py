@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pydicom
 import pytest
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 from pydicom.uid import generate_uid
 
