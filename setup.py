@@ -41,7 +41,8 @@ def app_files() -> list[tuple[str, list[str]]]:
     for folder, folders, files in os.walk(ROOT / APP):
         folders[:] = sorted(set(folders) - NOT_SHIPPED)
         inside = Path(folder).relative_to(ROOT).as_posix()
-        found.append((f"share/meddenoise/{inside}", [f"{inside}/{name}" for name in sorted(files)]))
+        shown = sorted(name for name in files if not name.startswith("."))
+        found.append((f"share/meddenoise/{inside}", [f"{inside}/{name}" for name in shown]))
     return found
 
 

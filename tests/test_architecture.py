@@ -40,6 +40,9 @@ HOMES = {  # who may import what
     "slicer": (),
     "qt": (),
 }
+REQUIRED = {"torch", "numpy", "SimpleITK", "pydicom", "safetensors", "PIL"}
+"""What setup.py requires without any extra, by import name."""
+
 INSIDE_A_ROOM = {  # rooms of one layer that may use one another, in this direction only
     "report": {"picture"},
     "cli": {"cli_denoise"},
@@ -108,6 +111,12 @@ def test_each_library_stays_in_its_room(file):
     room = room_of(file)
     for library in libraries(file) & set(HOMES):
         assert room in HOMES[library], f"{library} belongs to {HOMES[library]}"
+
+
+@pytest.mark.parametrize("file", inside(INNER))
+def test_bare_package_needs_only_what_it_requires(file):
+    if room_of(file) != "server":
+        assert libraries(file) <= REQUIRED | sys.stdlib_module_names | {"meddenoise"}
 
 
 @pytest.mark.parametrize("file", inside(INNER))

@@ -291,6 +291,18 @@ def test_command_line_says_one_line_and_no_traceback(tmp_path):
     assert done.stderr.startswith("meddenoise: ")
 
 
+@pytest.mark.parametrize("arguments", [["demo"], ["serve", "--studies", "."]])
+def test_server_commands_without_monai_label_say_what_to_install(arguments, tmp_path):
+    code = f"import sys; sys.modules['monailabel'] = None; from meddenoise.cli import main; sys.exit(main({arguments}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "meddenoise[server]" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert names(tmp_path) == []
+
+
 def command(*arguments, environment=None):
     """The command in a process of its own."""
     return subprocess.run(
