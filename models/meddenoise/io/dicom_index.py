@@ -7,21 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from meddenoise.io.dicom_geometry import SAME_PLACE, direction_of, is_placed
-from meddenoise.io.source import DICOM_EXTENSIONS
 
-_NO_IMAGE = ("Segmentation", "RT Dose", "Parametric Map", "Presentation State", "Raw Data", "Label Map", "Waveform")
-"""Parts of names of SOP classes that have rows and columns, or might, and are no image to denoise."""
 _SPLITTERS = (
     "TemporalPositionIdentifier", "TemporalPositionIndex", "EchoNumbers", "EchoTime", "InversionTime", "TriggerTime",
     "DiffusionBValue", "FrameReferenceTime", "AcquisitionNumber", "AcquisitionTime", "ContentTime", "ImageType",
 )  # fmt: skip
 """Tags that tell volumes of one series apart, tried in this order."""
-_TAGS = [
+SORTING_TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "InstanceNumber",
     "Modality", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation", "PixelSpacing",
     "ImagePositionPatient", "ImageOrientationPatient", *_SPLITTERS,
@@ -34,38 +29,6 @@ class Entry:
 
     file: Path
     head: Dataset
-
-
-def is_dicom(path: Path) -> bool:
-    """True where the content says DICOM; files without the preamble count if their name does not say otherwise."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(132)
-    except OSError:
-        return False
-    if start[128:] == b"DICM":
-        return True
-    named = path.suffix.lower() in DICOM_EXTENSIONS or path.suffix == "" or path.suffix[1:].isdigit()
-    return named and len(start) >= 12 and start[:2] in (b"\x08\x00", b"\x02\x00") and start[3] == 0
-
-
-def read_head(path: Path) -> Dataset | None:
-    """The sorting fields of a DICOM file, or None where even those cannot be read."""
-    try:
-        return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
-    except (OSError, InvalidDicomError, ValueError, EOFError, AttributeError, NotImplementedError):
-        return None
-
-
-def reason_to_skip(head: Dataset) -> str | None:
-    """Why a DICOM object in a folder is no image to denoise, or None."""
-    uid = head.get("SOPClassUID")
-    kind = uid.name if uid is not None else "an object of unknown type"
-    if "Rows" not in head or "Columns" not in head or any(word in kind for word in _NO_IMAGE):
-        return f"{kind} is not an image to denoise"
-    if int(head.get("SamplesPerPixel") or 1) != 1 or head.get("PhotometricInterpretation") == "PALETTE COLOR":
-        return f"{kind} in colour is not a grey image"
-    return None
 
 
 def series_of(entries: Iterable[Entry]) -> dict[str, list[Entry]]:

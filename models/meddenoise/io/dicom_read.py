@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.dataset import Dataset
 
 from meddenoise.errors import InputError
+from meddenoise.io.dicom_file import DAMAGE, kind_of, no_image_reason, open_dicom, quiet
 from meddenoise.io.dicom_geometry import Stack, stack_of
 from meddenoise.io.dicom_pixels import bit_range, stored_values
 from meddenoise.io.images import Read
@@ -34,6 +32,14 @@ def read_series(name: str, files: tuple[Path, ...]) -> Read:
         GeometryError: The slices do not stack: they differ in size or direction, or share a position.
     """
     datasets = [open_dicom(file) for file in files]
+    try:
+        with quiet():
+            return _read(name, files, datasets)
+    except DAMAGE as error:
+        raise InputError(f"{name}: a header field is missing or not valid: {error}; correct it") from error
+
+
+def _read(name: str, files: tuple[Path, ...], datasets: list[Dataset]) -> Read:
     for dataset, file in zip(datasets, files, strict=True):
         check_frame(dataset, file)
     stack = stack_of(name, datasets)
@@ -43,49 +49,25 @@ def read_series(name: str, files: tuple[Path, ...]) -> Read:
     return Read(array, stack.affine, _header(datasets, files, array, stack), str(datasets[0].get("Modality", "")))
 
 
-def open_dicom(path: Path) -> Dataset:
-    """Read a whole DICOM file, with or without the preamble.
-
-    Raises:
-        InputError: It is missing, empty, or not DICOM.
-    """
-    try:
-        dataset = pydicom.dcmread(path, force=True)
-    except (OSError, InvalidDicomError, ValueError, EOFError, AttributeError, NotImplementedError) as error:
-        raise InputError(f"{path}: cannot be read as DICOM, it is damaged or truncated: {error}") from error
-    if not hasattr(dataset, "file_meta") or "TransferSyntaxUID" not in dataset.file_meta:
-        dataset.file_meta = getattr(dataset, "file_meta", FileMetaDataset())
-        dataset.file_meta.TransferSyntaxUID = (
-            ImplicitVRLittleEndian if dataset.is_implicit_VR else ExplicitVRLittleEndian
-        )
-    return dataset
-
-
 def check_frame(dataset: Dataset, path: Path) -> None:
     """Refuse what is no single grey frame.
 
     Raises:
         InputError: Not an image, several frames, or colour.
     """
-    kind = kind_of(dataset)
-    if "Rows" not in dataset or "Columns" not in dataset:
-        raise InputError(f"{path}: holds no image, it is a DICOM object of type {kind}")
+    reason = no_image_reason(dataset)
+    if reason is not None:
+        raise InputError(f"{path}: {reason}; give a grey image")
     if not dataset.Rows or not dataset.Columns:
         raise InputError(f"{path}: has no pixels, its size is {dataset.Rows} x {dataset.Columns}")
     frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames > 1 or "Enhanced" in kind:
+    if frames > 1 or "Enhanced" in kind_of(dataset):
         raise InputError(
-            f"{path}: is a multi-frame object ({kind}, {frames} frames); convert it to single-frame DICOM, NRRD or "
-            "NIfTI first, for example with dcm2niix"
+            f"{path}: is a multi-frame object ({kind_of(dataset)}, {frames} frames); convert it to single-frame DICOM, "
+            "NRRD or NIfTI first, for example with dcm2niix"
         )
-    if int(dataset.get("SamplesPerPixel", 1)) != 1 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        raise InputError(f"{path}: is a colour image ({dataset.get('PhotometricInterpretation')}); give a grey image")
-
-
-def kind_of(dataset: Dataset) -> str:
-    """Name of the object's SOP class."""
-    uid = dataset.get("SOPClassUID")
-    return uid.name if uid is not None else "unknown type"
+    if int(dataset.get("BitsAllocated") or 0) not in (8, 16, 32):
+        raise InputError(f"{path}: BitsAllocated must be 8, 16 or 32, got {dataset.get('BitsAllocated')}")
 
 
 def rescale_of(dataset: Dataset, path: Path) -> tuple[float, float]:

@@ -14,9 +14,9 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from meddenoise.errors import InputError, OutputError
 from meddenoise.io.atomic import replacing_file, replacing_folder
-from meddenoise.io.dicom_index import is_dicom
+from meddenoise.io.dicom_file import DAMAGE, is_dicom, open_dicom, quiet, read_head
 from meddenoise.io.dicom_pixels import bit_range, stored_values
-from meddenoise.io.dicom_read import open_dicom, rescale_of
+from meddenoise.io.dicom_read import rescale_of
 from meddenoise.io.dicom_tags import describe_derivation, drop_what_no_longer_holds
 from meddenoise.io.source import MARK, Provenance
 from meddenoise.volume import Volume
@@ -92,21 +92,29 @@ def _write_slice(
 ) -> None:
     source = volume.header.sources[index]
     dataset = open_dicom(source)
-    stored = to_stored(volume.array[index], dataset, stored_values(dataset, source), source)
-    describe_derivation(dataset, provenance, now)
-    drop_what_no_longer_holds(dataset)
-    dataset.SOPInstanceUID, dataset.SeriesInstanceUID = generate_uid(), series_uid
-    _set_pixels(dataset, stored)
+    try:
+        with quiet():
+            stored = to_stored(volume.array[index], dataset, stored_values(dataset, source), source)
+            describe_derivation(dataset, provenance, now)
+            drop_what_no_longer_holds(dataset)
+            dataset.SeriesInstanceUID = series_uid
+            _set_pixels(dataset, stored)
+            _save(dataset, target)
+    except OSError:
+        raise  # of the place written to: the caller says so
+    except DAMAGE as error:
+        raise InputError(f"{source}: a header field cannot be written again: {error}; correct it") from error
+
+
+def _save(dataset: Dataset, target: Path) -> None:
+    dataset.SOPInstanceUID = generate_uid()
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta, dataset.preamble = meta, b"\0" * 128
     dataset.is_little_endian, dataset.is_implicit_VR = True, False
-    try:
-        pydicom.dcmwrite(target, dataset, write_like_original=False)
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise InputError(f"{source}: a header field cannot be written again: {error}; correct it") from error
+    pydicom.dcmwrite(target, dataset, write_like_original=False)
 
 
 def _set_pixels(dataset: Dataset, stored: NDArray[Any]) -> None:
@@ -133,8 +141,8 @@ def _check_replaceable(folder: Path) -> None:
         return
     for file in folder.iterdir():
         ours = file.is_file() and is_dicom(file)
-        head = pydicom.dcmread(file, specific_tags=["DerivationDescription"], force=True) if ours else Dataset()
-        if not str(head.get("DerivationDescription", "")).startswith(MARK):
+        head = read_head(file, ["DerivationDescription"]) if ours else None
+        if head is None or not str(head.get("DerivationDescription", "")).startswith(MARK):
             raise OutputError(
                 f"{folder}: holds {file.name}, which is not a result of ours; choose another output folder"
             )

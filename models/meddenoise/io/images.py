@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from meddenoise.errors import InputError
 from meddenoise.io.checks import check_file, check_nifti, check_no_labels
 from meddenoise.io.marks import read_mark
-from meddenoise.io.source import IMAGE_EXTENSIONS, MARK, PICTURE_EXTENSIONS, extension_of
+from meddenoise.io.source import DICOM_EXTENSIONS, IMAGE_EXTENSIONS, MARK, PICTURE_EXTENSIONS, extension_of
 from meddenoise.volume import Header
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what matters in them is said in our own words
@@ -53,6 +53,8 @@ def read_image(path: Path) -> Read:
     size = check_file(path)
     ext = extension_of(path)
     if ext not in IMAGE_EXTENSIONS:
+        if ext in DICOM_EXTENSIONS:
+            raise InputError(f"{path}: is not DICOM by its content, whatever its name; export it again")
         known = ", ".join(IMAGE_EXTENSIONS)
         raise InputError(f"{path}: unknown format {path.suffix!r}; use DICOM or one of {known}")
     image, metadata = _open(path, ext, size)

@@ -50,9 +50,8 @@ def read_volume(
             "XR",
             (*notes, f"{name}: a picture has no physical units; it is denoised as one, not as {chosen}"),
         )
-    units = read.header.units
-    if not is_series:
-        units = "HU" if chosen == "CT" and not read.header.display else ""
+    units = read.header.units if is_series else ("HU" if chosen == "CT" else "")
+    units = "" if read.header.display else units
     warnings = read.header.warnings + notes + _mark_note(source, read)
     header = replace(read.header, units=units, modality_source=decision.source, warnings=warnings)
     return Volume(read.array, read.affine, chosen, header)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meddenoise.errors import OptionError
-from meddenoise.io.dicom_index import Entry, is_dicom, read_head, reason_to_skip, series_of, stacks_of
+from meddenoise.io.dicom_file import DAMAGE, is_dicom, no_image_reason, quiet, read_head
+from meddenoise.io.dicom_index import SORTING_TAGS, Entry, series_of, stacks_of
 from meddenoise.io.source import IMAGE_EXTENSIONS, Source, extension_of, stem_of
 
 
@@ -39,7 +40,7 @@ def find_sources(paths: Sequence[Path], *, series: str | None = None) -> tuple[l
 def _of_file(path: Path) -> Source:
     if not is_dicom(path):
         return Source(path, (path,), stem_of(path), None)
-    head = read_head(path)
+    head = read_head(path, ["SeriesInstanceUID"])
     return Source(path, (path,), stem_of(path), str(head.get("SeriesInstanceUID", "")) if head else "")
 
 
@@ -81,8 +82,8 @@ def _image_files(folder: Path, skipped: list[str]) -> list[Source]:
 def _image_entries(files: Sequence[Path], skipped: list[str]) -> list[Entry]:
     entries: dict[str, Entry] = {}
     for file in files:
-        head = read_head(file)
-        reason = "its header cannot be read" if head is None else reason_to_skip(head)
+        head = read_head(file, SORTING_TAGS)
+        reason = "its header cannot be read" if head is None else no_image_reason(head)
         if head is None or reason is not None:
             skipped.append(f"{file}: skipped, {reason}")
             continue
@@ -96,7 +97,8 @@ def _image_entries(files: Sequence[Path], skipped: list[str]) -> list[Entry]:
 
 def _named(folder: Path, series: dict[str, list[Entry]]) -> list[Source]:
     """One source per stack, with stems that differ."""
-    stacks = [(uid, stack) for uid, entries in series.items() for stack in stacks_of(entries)]
+    with quiet():
+        stacks = [(uid, stack) for uid, entries in series.items() for stack in _stacks(entries)]
     base = folder.resolve().name
     if len(stacks) == 1:
         stems = [base]
@@ -107,6 +109,13 @@ def _named(folder: Path, series: dict[str, list[Entry]]) -> list[Source]:
         Source(folder, tuple(entry.file for entry in stack), stem, uid)
         for stem, (uid, stack) in zip(stems, stacks, strict=True)
     ]
+
+
+def _stacks(entries: list[Entry]) -> list[list[Entry]]:
+    try:
+        return stacks_of(entries)
+    except DAMAGE:  # a field that cannot be understood: reading the series together will name it
+        return [entries]
 
 
 def _distinct(stems: list[str]) -> list[str]:
