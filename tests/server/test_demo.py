@@ -65,7 +65,7 @@ def test_demo_shows_its_stages_and_a_table(shown):
 def test_demo_stops_its_server(shown):
     _, lines = shown
     (address,) = (line.split("http://")[1] for line in lines if "http://" in line)
-    host, port = address.split(":")
+    host, port = address.split(",")[0].split(":")
     check_port(host, int(port))
 
 

@@ -26,7 +26,7 @@ from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
 from starlette.exceptions import HTTPException
 
-from meddenoise.errors import MedDenoiseError
+from meddenoise.errors import MedDenoiseError, OutputError
 from meddenoise.server.checks import check_image, check_model, parse_params, safe_name
 from meddenoise.server.problems import Problem, http_errors, problem_of
 
@@ -61,6 +61,7 @@ def _image(instance: MONAILabelApp, image: str, session_id: str, file: UploadFil
 
     Raises:
         Problem: There is none; a path on the server is none of the client's.
+        OutputError: The upload cannot be stored.
     """
     if session_id:
         sessions = instance.sessions()
@@ -70,8 +71,11 @@ def _image(instance: MONAILabelApp, image: str, session_id: str, file: UploadFil
         return str(session.image)
     if file is not None:
         path = folder / safe_name(file.filename or "upload")
-        with path.open("wb") as copy:
-            shutil.copyfileobj(file.file, copy)
+        try:
+            with path.open("wb") as copy:
+                shutil.copyfileobj(file.file, copy)
+        except OSError as error:
+            raise OutputError(f"{path.name}: the server cannot store it ({error.strerror})") from error
         return str(path)
     check_image(image, instance.datastore(), paths=False)
     return image

@@ -76,7 +76,7 @@ def demo(output: Path, *, port: int | None = None, say: Say) -> int:
         temporary = Path(scratch)
         say("Preparing a CT slice and an MR slice (from pydicom) and a 3D CT phantom whose truth is known")
         cases = _prepare(temporary / "studies")
-        say(f"Starting MONAI Label on http://{LOOPBACK}:{port}")
+        say(f"Starting MONAI Label on http://{LOOPBACK}:{port}, which takes some ten seconds")
         started = time.perf_counter()
         own = {
             "MONAI_LABEL_SESSION_PATH": str(temporary / "sessions"),

@@ -17,7 +17,8 @@ STATUS: dict[type[MedDenoiseError], int] = {
     ModelError: 404,
     ServiceError: 503,
 }
-STORAGE_FULL = 507
+TOO_LARGE = 413
+"""More than the server can store; HTTP knows it as a fault of the request, which a smaller one would not have."""
 SERVER_SIDE = {MONAILabelError.SERVER_ERROR, MONAILabelError.UNKNOWN_ERROR, MONAILabelError.CLASS_INIT_ERROR}
 
 
@@ -39,7 +40,7 @@ def problem_of(error: MedDenoiseError | MONAILabelException) -> Problem:
         status = 404 if isinstance(error, ImageNotFoundException) else 500 if error.error in SERVER_SIDE else 400
         return Problem(status, type(error).__name__, str(error.msg))
     if isinstance(error, OutputError) and isinstance(error.__cause__, OSError):
-        return Problem(STORAGE_FULL, type(error).__name__, str(error))
+        return Problem(TOO_LARGE, type(error).__name__, str(error))
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 400)
     return Problem(status, type(error).__name__, str(error))
 

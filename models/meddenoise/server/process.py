@@ -29,7 +29,7 @@ def server_process(
     log: Path,
     environment: Mapping[str, str] | None = None,
     command: Sequence[str] | None = None,
-    timeout: float = 120.0,
+    timeout: float = 300.0,
 ) -> Iterator[str]:
     """Run a server on a loopback port for the time of the block.
 
