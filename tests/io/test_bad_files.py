@@ -182,3 +182,16 @@ def test_folder_given_with_an_image_name_is_refused(tmp_path):
     (tmp_path / "a.nrrd").mkdir()
     with pytest.raises(InputError, match="holds no image"):
         read_volume(tmp_path / "a.nrrd")
+
+
+def test_8_bit_image_on_a_large_black_background_is_no_label_map(tmp_path, make_volume):
+    array = np.zeros((2, 200, 200), np.uint8)
+    array[:, 90:110, 90:110] = np.random.default_rng(0).integers(0, 256, (2, 20, 20))
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "a.nii.gz"))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").array, array)
+
+
+def test_smooth_8_bit_image_is_no_label_map(tmp_path):
+    array = np.tile(np.arange(512, dtype=np.uint16) // 2, (1, 64, 1)).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "a.nii.gz"))
+    assert read_volume(tmp_path / "a.nii.gz").header.display

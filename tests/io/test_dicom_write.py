@@ -3,11 +3,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from meddenoise.errors import OutputError
 from meddenoise.io import Provenance, provenance_of, read_volume, write_dicom_series
@@ -120,6 +123,29 @@ def test_padding_stays_and_no_tissue_becomes_padding(tmp_path, make_series, set_
 def test_uneven_series_keeps_each_slice_at_its_place(tmp_path, make_series):
     volume = read_volume(make_series(tmp_path / "s", positions=(7.0, 0.0, 1.0)))
     assert [r.ImagePositionPatient[2] for r in derive(volume, tmp_path / "o")] == [0, 1, 7]
+
+
+def test_time_of_creation_is_in_the_source_s_time_zone(tmp_path, make_series):
+    volume = read_volume(make_series(tmp_path / "s", positions=(0.0,), TimezoneOffsetFromUTC="-0500"))
+    (result,) = derive(volume, tmp_path / "o")
+    stated = datetime.strptime(f"{result.ContentDate}{result.ContentTime}-0500", "%Y%m%d%H%M%S.%f%z")
+    assert abs((datetime.now(UTC) - stated).total_seconds()) < 60
+
+
+def test_private_tags_stay_and_what_no_longer_holds_goes(tmp_path, make_series):
+    def dress(dataset, index):
+        dataset.private_block(0x0019, "SOMEONE", create=True).add_new(0x01, "LO", "kept")
+        dataset.IconImageSequence = Sequence([Dataset()])
+        dataset.add_new(0x60000102, "US", 12)  # bit position of an overlay inside the pixels
+        dataset.add_new(0x60020100, "US", 1)
+        dataset.add_new(0x60023000, "OW", b"\0\0")
+
+    volume = read_volume(make_series(tmp_path / "s", positions=(0.0,), each=dress))
+    (result,) = derive(volume, tmp_path / "o")
+    assert result.private_block(0x0019, "SOMEONE")[0x01].value == "kept"
+    assert "IconImageSequence" not in result
+    assert 0x60000102 not in result
+    assert 0x60023000 in result
 
 
 def test_inversion_and_lossy_history_are_kept(tmp_path, make_series):

@@ -16,6 +16,7 @@ from meddenoise.io.source import extension_of
 
 _CHUNK = 1 << 22
 _ENDS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
+_FEW_LABELS, _MOST_LABELS = 32, 256
 _LABEL_INTENT, _VECTOR_INTENTS = 1002, range(1003, 1012)
 
 
@@ -104,12 +105,19 @@ def check_no_labels(path: Path, metadata: Mapping[str, str], values: NDArray[Any
         raise InputError(f"{path}: is a segmentation; {way_out}")
     if values.dtype.kind not in "iu" or values.shape[-1] < 2 or int(values.min()) != 0:
         return
-    labels, top = np.unique(values), int(values.max())
-    if not 2 <= labels.size <= 256 or top >= 2 * labels.size:
+    top = int(values.max())
+    if not 1 <= top < 2 * _MOST_LABELS:
         return
-    flat = float(np.mean(values[..., 1:] == values[..., :-1]))
-    if flat >= 0.95:
+    count = int(np.count_nonzero(np.bincount(values.ravel())))
+    if top < 2 * count and _flatness(values) >= (0.6 if count <= _FEW_LABELS else 0.9):
         raise InputError(
-            f"{path}: looks like a label map ({labels.size} values from 0 to {top} in flat regions); {way_out}, "
+            f"{path}: looks like a label map ({count} values from 0 to {top} in flat regions); {way_out}, "
             "or store it as float if it is an image"
         )
+
+
+def _flatness(values: NDArray[Any]) -> float:
+    """Share of neighbours along a row that are equal, among those not both background."""
+    left, right = values[..., 1:], values[..., :-1]
+    inside = (left != 0) | (right != 0)
+    return float(np.mean((left == right)[inside])) if inside.any() else 0.0

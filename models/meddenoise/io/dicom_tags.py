@@ -42,11 +42,20 @@ def describe_derivation(dataset: Dataset, provenance: Provenance, now: datetime)
     dataset.SourceImageSequence = Sequence([_reference(dataset)])
     dataset.SeriesDescription = _series_description(str(dataset.get("SeriesDescription") or ""))
     dataset.SeriesNumber = int(dataset.get("SeriesNumber") or 0) + _SERIES_OFFSET
+    now = _in_zone_of(dataset, now)
     dataset.InstanceCreationDate = dataset.ContentDate = now.strftime("%Y%m%d")
     dataset.InstanceCreationTime = dataset.ContentTime = now.strftime("%H%M%S.%f")
     equipment = list(dataset.get("ContributingEquipmentSequence") or [])
     dataset.ContributingEquipmentSequence = Sequence([*equipment, _equipment(provenance)])
     _note_loss(dataset)
+
+
+def _in_zone_of(dataset: Dataset, now: datetime) -> datetime:
+    """The moment in the time zone that the object states for all its times, else in the computer's."""
+    try:
+        return now.astimezone(datetime.strptime(str(dataset.get("TimezoneOffsetFromUTC")), "%z").tzinfo)
+    except ValueError:
+        return now
 
 
 def drop_what_no_longer_holds(dataset: Dataset) -> None:

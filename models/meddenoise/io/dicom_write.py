@@ -48,10 +48,10 @@ def write_dicom_series(volume: Volume, folder: Path, provenance: Provenance) -> 
     assert len(sources) == volume.array.shape[0], (len(sources), volume.array.shape)
     if folder.suffix.lower() == ".dcm" and len(sources) == 1 and not folder.is_dir():
         with replacing_file(folder) as temporary:
-            _write_slice(volume, 0, temporary, provenance, generate_uid(), datetime.now())
+            _write_slice(volume, 0, temporary, provenance, generate_uid(), datetime.now().astimezone())
         return [folder]
     _check_replaceable(folder)
-    names, uid, now = _names(sources), generate_uid(), datetime.now()
+    names, uid, now = _names(sources), generate_uid(), datetime.now().astimezone()
     with replacing_folder(folder) as temporary:
         for index, name in enumerate(names):
             _write_slice(volume, index, temporary / name, provenance, uid, now)
