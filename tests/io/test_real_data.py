@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk  # noqa: N813
 
 from meddenoise.errors import InputError, MedDenoiseError
 from meddenoise.io import find_sources, read_volume, write_volume
+from meddenoise.io.images import affine_of
 
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
 
@@ -57,6 +59,15 @@ def test_real_series_keeps_values_and_geometry_as_volume(tmp_path, data, ext):
         again = read_volume(write_volume(volume, tmp_path / f"a{ext}"))
         np.testing.assert_array_equal(again.array, volume.array)
         np.testing.assert_allclose(again.affine, volume.affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("path", ["CT/CRLM-CT-1004", "MR/VS-SEG-001_T1Gd", "MR/studyforrest_sub02_T1w"])
+def test_series_agrees_with_itk_s_own_reader(data, path):
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(data / path)))
+    image, volume = reader.Execute(), read_volume(data / path)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), volume.array)
+    np.testing.assert_allclose(affine_of(image), volume.affine, atol=1e-5)
 
 
 def test_scattered_slices_are_read_with_a_warning(data):

@@ -192,3 +192,23 @@ def test_rounding_in_a_nifti_sform_is_no_shear(tmp_path, make_volume):
     volume = read_volume(path, modality="MR")
     assert volume.header.warnings == ()
     write_volume(volume, tmp_path / "b.nii")
+
+
+@pytest.mark.parametrize("name", ["A.NII.GZ", "A.Nii", "A.NRRD", "A.MHA", "A.PNG", "A.TIF"])
+def test_extension_in_capitals_is_understood(tmp_path, make_volume, name):
+    volume = make_volume((1, 20, 30), "uint8", np.eye(4), ndim=2)
+    again = read_volume(write_volume(volume, tmp_path / name))
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    np.testing.assert_array_equal(again.array, volume.array)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32"])
+def test_wide_integers_are_clipped_not_wrapped(tmp_path, make_volume, dtype):
+    volume = make_volume((1, 1, 2), dtype)
+    again = read_volume(write_volume(volume.with_array(np.array([[[-1e30, 1e30]]])), tmp_path / "a.nrrd"))
+    assert again.array.tolist() == [[[np.iinfo(dtype).min, np.iinfo(dtype).max]]]
+
+
+def test_multi_page_tiff_comes_back(tmp_path, make_volume):
+    volume = make_volume((3, 20, 30), "uint16", np.eye(4))
+    np.testing.assert_array_equal(read_volume(write_volume(volume, tmp_path / "a.tif")).array, volume.array)

@@ -11,11 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from meddenoise.errors import OutputError
+from meddenoise.io.source import extension_of, stem_of
 
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
     """Give a path of the same name in a temporary folder; move what was written there into place on success.
+
+    The extension is in small letters there, as ITK's writers want it.
 
     Further files written beside it (the .raw of an .mhd) move along, before it, so that the header never points at
     data that is not there. On any exception nothing is left behind and an existing result is untouched.
@@ -24,16 +27,17 @@ def replacing_file(path: Path) -> Iterator[Path]:
         OutputError: The folder is not writable, the disk is full, or nothing was written.
     """
     with _as_output_error(path), _workplace(path.parent) as workplace:
-        yield workplace / path.name
-        written = sorted(workplace.iterdir(), key=lambda file: file.name == path.name)
-        if not written or written[-1].name != path.name:
+        temporary = workplace / (stem_of(path) + extension_of(path) if extension_of(path) else path.name)
+        yield temporary
+        written = sorted(workplace.iterdir(), key=lambda file: file == temporary)
+        if not written or written[-1] != temporary:
             raise OutputError(f"{path}: nothing was written; check the free space and the format")
         for file in written:
             _sync(file)
         if path.is_dir():
             raise OutputError(f"{path}: is a folder; choose another name for the result")
         for file in written:
-            file.replace(path.parent / file.name)
+            file.replace(path if file == temporary else path.parent / file.name)
         _sync(path.parent)
 
 

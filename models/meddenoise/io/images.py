@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,8 @@ def read_image(path: Path) -> Read:
             raise InputError(f"{path}: is not DICOM by its content, whatever its name; export it again")
         known = ", ".join(IMAGE_EXTENSIONS)
         raise InputError(f"{path}: unknown format {path.suffix!r}; use DICOM or one of {known}")
-    image, metadata = _open(path, ext, size)
+    with _in_small_letters(path, ext) as readable:
+        image, metadata = _open(path, readable, ext, size)
     array = sitk.GetArrayFromImage(image)
     array = array.reshape(array.shape[-3:] if array.ndim > 3 else (1,) * (3 - array.ndim) + array.shape)
     if ext not in PICTURE_EXTENSIONS:
@@ -85,9 +88,21 @@ def is_picture(path: Path) -> bool:
     return extension_of(path) in PICTURE_EXTENSIONS
 
 
-def _open(path: Path, ext: str, size: int) -> tuple[sitk.Image, dict[str, str]]:
+@contextmanager
+def _in_small_letters(path: Path, ext: str) -> Iterator[Path]:
+    """The file under a name ITK recognises: it does not know .NII.GZ or .MHA."""
+    if path.name.endswith(ext) or ext not in (".nii", ".nii.gz", ".mha"):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="meddenoise-") as folder:
+        link = Path(folder) / f"image{ext}"
+        link.symlink_to(path.resolve())
+        yield link
+
+
+def _open(path: Path, readable: Path, ext: str, size: int) -> tuple[sitk.Image, dict[str, str]]:
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(str(readable))
     try:
         reader.ReadImageInformation()
         metadata = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}

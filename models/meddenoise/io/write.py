@@ -78,9 +78,12 @@ def as_stored(volume: Volume) -> NDArray[Any]:
     info = np.iinfo(dtype)
     low, high = volume.header.stored_range or (info.min, info.max)
     low, high = max(int(np.ceil(low)), info.min), min(int(np.floor(high)), info.max)
-    rounded = np.rint(volume.array.astype(np.float64))
-    stored = np.clip(rounded, low, high).astype(dtype)
-    stored[rounded >= high] = high  # float64 cannot hold the ends of 64-bit integers: casting them would wrap
+    wide = np.float32 if dtype.itemsize <= 2 and volume.array.dtype == np.float32 else np.float64  # float32 is exact
+    rounded = np.rint(volume.array, dtype=wide)
+    with np.errstate(invalid="ignore"):
+        stored: NDArray[Any] = np.clip(rounded, low, high).astype(dtype)
+    if dtype.itemsize > 2:  # float64 cannot hold the ends of 64-bit integers: casting them would wrap
+        stored[rounded >= high] = high
     return stored
 
 
