@@ -11,6 +11,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import ImplicitVRLittleEndian
 
 from meddenoise.errors import OutputError
 from meddenoise.io import Provenance, provenance_of, read_volume, write_dicom_series
@@ -118,6 +119,30 @@ def test_padding_stays_and_no_tissue_becomes_padding(tmp_path, make_series, set_
     volume = read_volume(make_series(tmp_path / "s", positions=(0.0,), each=pad))
     (result,) = derive(volume.with_array(np.array([[[0, -3024], [-1018, -1017]]], np.int16)), tmp_path / "o")
     np.testing.assert_array_equal(result.pixel_array, [[-2000, -1999], [6, 7]])
+
+
+def test_padding_written_as_unsigned_for_signed_pixels_is_understood(tmp_path, make_series, set_pixels):
+    def pad(dataset, index):
+        set_pixels(dataset, np.array([[-2000, 5]], np.int16))
+        del dataset.PixelPaddingValue
+        dataset.add_new("PixelPaddingValue", "US", 65536 - 2000)
+
+    volume = read_volume(make_series(tmp_path / "s", positions=(0.0,), each=pad))
+    assert volume.header.padding == -3024
+    (result,) = derive(volume.with_array(np.zeros((1, 1, 2), np.int16)), tmp_path / "o")
+    np.testing.assert_array_equal(result.pixel_array, [[-2000, 1024]])
+
+
+def test_padding_range_of_an_implicit_file_stays(tmp_path, make_series, set_pixels):
+    def pad(dataset, index):
+        set_pixels(dataset, np.array([[-2000, -1990, -1980, 5]], np.int16))
+        dataset.add_new("PixelPaddingRangeLimit", "SS", -1990)
+        dataset.is_implicit_VR = True
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+
+    volume = read_volume(make_series(tmp_path / "s", positions=(0.0,), each=pad))
+    (result,) = derive(volume.with_array(np.full((1, 1, 4), -3015, np.int16)), tmp_path / "o")
+    np.testing.assert_array_equal(result.pixel_array, [[-2000, -1990, -1989, -1989]])
 
 
 def test_uneven_series_keeps_each_slice_at_its_place(tmp_path, make_series):

@@ -46,6 +46,17 @@ def bit_range(dataset: Dataset) -> tuple[int, int]:
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
 
 
+def padding_range(dataset: Dataset) -> tuple[int, int] | None:
+    """Smallest and largest stored value that mean padding, or None; unsigned tags of signed pixels are put right."""
+    value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+    if value is None or value == "":
+        return None
+    low, high = bit_range(dataset)
+    ends = [int(end) for end in (value, value if limit is None else limit)]
+    ends = [end - 2 ** int(dataset.BitsAllocated) if low < 0 and end > high else end for end in ends]
+    return min(ends), max(ends)
+
+
 def _own_bits(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
     """Keep the bits up to HighBit that are stored, sign extended; overlays may sit in the others."""
     bits, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)

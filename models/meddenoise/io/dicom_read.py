@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from meddenoise.errors import InputError
 from meddenoise.io.dicom_file import DAMAGE, kind_of, no_image_reason, open_dicom, quiet
 from meddenoise.io.dicom_geometry import Stack, stack_of
-from meddenoise.io.dicom_pixels import bit_range, stored_values
+from meddenoise.io.dicom_pixels import bit_range, padding_range, stored_values
 from meddenoise.io.images import Read
 from meddenoise.io.source import MARK
 from meddenoise.io.suv import suv_factor
@@ -105,7 +105,7 @@ def _header(datasets: list[Dataset], files: tuple[Path, ...], array: NDArray[Any
     for dataset, file in zip(datasets, files, strict=True):
         slope, intercept = rescale_of(dataset, file)
         ends += [end * slope + intercept for end in bit_range(dataset)]
-    padding = first.get("PixelPaddingValue")
+    padding = padding_range(first)
     slope, intercept = rescale_of(first, files[0])
     description = str(first.get("DerivationDescription", ""))
     return Header(
@@ -115,7 +115,7 @@ def _header(datasets: list[Dataset], files: tuple[Path, ...], array: NDArray[Any
         display=array.dtype == np.uint8 and max(ends) <= 255,
         ndim=3 if stack.placed else 2,
         suv_factor=suv_factor(first),
-        padding=None if padding is None else float(padding) * slope + intercept,
+        padding=None if padding is None else padding[0] * slope + intercept,
         even=stack.even,
         sources=files,
         ext=".dcm",

@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from meddenoise.errors import InputError, OutputError
 from meddenoise.io.atomic import replacing_file, replacing_folder
 from meddenoise.io.dicom_file import DAMAGE, is_dicom, open_dicom, quiet, read_head
-from meddenoise.io.dicom_pixels import bit_range, stored_values
+from meddenoise.io.dicom_pixels import bit_range, padding_range, stored_values
 from meddenoise.io.dicom_read import rescale_of
 from meddenoise.io.dicom_tags import describe_derivation, drop_what_no_longer_holds
 from meddenoise.io.source import MARK, Provenance
@@ -75,11 +75,10 @@ def to_stored(values: NDArray[Any], dataset: Dataset, before: NDArray[Any], path
     sign = "int" if dataset.PixelRepresentation else "uint"
     dtype = np.dtype(f"{sign}{int(dataset.BitsAllocated)}")
     stored: NDArray[Any] = np.clip(np.rint((values.astype(np.float64) - intercept) / slope), low, high).astype(dtype)
-    padding = dataset.get("PixelPaddingValue")
+    padding = padding_range(dataset)
     if padding is None:
         return stored
-    limit = dataset.get("PixelPaddingRangeLimit")
-    first, last = sorted((int(padding), int(padding if limit is None else limit)))
+    first, last = padding
     padded = (before >= first) & (before <= last)
     fallen = (stored >= first) & (stored <= last) & ~padded
     stored[fallen] = last + 1 if last < high else first - 1
