@@ -41,7 +41,7 @@ def test_2d_image_keeps_spacing_and_origin(tmp_path, make_volume, ext):
     np.testing.assert_allclose(again.affine, affine, atol=1e-5)
 
 
-@pytest.mark.parametrize("ext", [".nrrd", ".mha", ".mhd"])
+@pytest.mark.parametrize("ext", VOLUME_FORMATS)
 def test_one_slice_volume_keeps_its_place(tmp_path, make_volume, ext):
     volume = make_volume((1, 5, 7))
     again = read_volume(write_volume(volume, tmp_path / f"a{ext}"))
