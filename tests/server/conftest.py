@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import requests
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 
 from meddenoise.server.process import server_process

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import requests
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 
 from meddenoise import Denoiser, read_volume
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 
 from meddenoise import Denoiser, read_volume, weights
 from meddenoise.errors import ServiceError
