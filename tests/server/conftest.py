@@ -83,6 +83,7 @@ def fill(studies):
         "scan 2.5mm v1.nii.gz": image_of(values("int16"), rotation(5, 10)),
         "flat.nrrd": image_of(values("float32")[0], np.array([[0, -1], [1, 0]])),
         "tiny.nrrd": image_of(values("float32", (1, 3, 5))),
+        "labels.nrrd": image_of(values("int16")),  # MONAI Label makes a folder of that name
         "constant.nrrd": image_of(np.full(SHAPE, 12, np.int16)),
     }
     for name, image in good.items():
@@ -200,7 +201,7 @@ def server(tmp_path_factory, make_server):
     studies = tmp_path_factory.mktemp("studies")
     fill(studies)
     port = free_port()
-    start = "import sys; from meddenoise.cli import main; sys.exit(main())"
+    start = f"import os, sys; os.chdir({str(studies)!r}); from meddenoise.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", start, "serve", "--studies", str(studies), "--port", str(port)]
     with make_server(studies, port=port, command=command) as running:
         yield running

@@ -7,7 +7,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from meddenoise import Denoiser, read_volume
 
-VOLUMES = ["oblique", "left_handed", "sheared", "unsigned", "bytes", "scan 2.5mm v1", "tiny", "constant"]
+VOLUMES = ["oblique", "left_handed", "sheared", "unsigned", "bytes", "scan 2.5mm v1", "tiny", "constant", "labels"]
 IMAGES = [*VOLUMES, "flat", "grey", "CT_small", "MR_small"]
 
 

@@ -51,13 +51,18 @@ def infer(
     with http_errors(), tempfile.TemporaryDirectory(prefix="meddenoise-") as folder:
         check_model(model, instance.models())
         request = {**parse_params(params), "model": model}
-        request["image"] = _image(instance, image, session_id, file, Path(folder))
+        keep = bool(request.get("save_label"))
+        request["image"] = _image(instance, image, session_id, file, Path(folder), keep=keep)
         result = instance.infer(request)
     return send_response(instance.datastore(), result, output, background_tasks)
 
 
-def _image(instance: MONAILabelApp, image: str, session_id: str, file: UploadFile | None, folder: Path) -> str:
+def _image(
+    instance: MONAILabelApp, image: str, session_id: str, file: UploadFile | None, folder: Path, *, keep: bool
+) -> str:
     """What to read: a session's file or folder, the upload (put into the folder), or an image of the studies folder.
+
+    The last one stays an id where the result is to be kept beside it, else it becomes a path.
 
     Raises:
         Problem: There is none; a path on the server is none of the client's.
@@ -78,7 +83,8 @@ def _image(instance: MONAILabelApp, image: str, session_id: str, file: UploadFil
             raise OutputError(f"{path.name}: the server cannot store it ({error.strerror})") from error
         return str(path)
     check_image(image, instance.datastore(), paths=False)
-    return image
+    # MONAI Label would take an id for a path where the working directory has one of that name.
+    return image if keep else str(instance.datastore().get_image_uri(image))
 
 
 def _answer(status: int, error: str, detail: Any) -> JSONResponse:
