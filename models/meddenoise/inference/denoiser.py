@@ -102,10 +102,10 @@ class Denoiser:
         removed = np.zeros(volume.array.shape, np.float32)
         if strength > 0.0:
             for done, noise in self._removed(volume):
-                removed[done - len(noise) : done] = strength * noise
+                removed[done - len(noise) : done] = noise
                 if progress is not None:
                     progress(done, len(removed))
-        clean = _stored(volume, removed)
+        clean = _stored(volume, removed, strength)
         difference = np.subtract(volume.array, clean, dtype=np.float32, casting="unsafe")
         model = {"name": self.card.name, "version": self.card.version, "sha256": self.card.sha256}
         mark = f"{self.card.name} {self.card.version}, strength {strength:g}, {NOTICE}"
@@ -180,14 +180,13 @@ def _check(volume: Volume) -> None:
         raise InputError(f"{bad} of {volume.array.size} voxels are NaN or infinite; replace them before denoising")
 
 
-def _stored(volume: Volume, removed: NDArray[np.float32]) -> NDArray[Any]:
+def _stored(volume: Volume, removed: NDArray[np.float32], strength: float) -> NDArray[Any]:
     """Input minus what was removed, in the input's stored type: rounded, inside the input's range, padding kept."""
     noisy = volume.array
     if not removed.any():
         return noisy.copy()
-    clean: NDArray[Any] = np.clip(
-        noisy - removed.astype(np.float64 if noisy.dtype.itemsize > 2 else np.float32), noisy.min(), noisy.max()
-    )
+    exact = noisy.astype(np.float64 if noisy.dtype.itemsize > 2 else np.float32)
+    clean: NDArray[Any] = exact + strength * (np.clip(exact - removed, noisy.min(), noisy.max()) - exact)
     if noisy.dtype.kind in "iu":
         clean = np.rint(clean)
     clean = clean.astype(noisy.dtype)

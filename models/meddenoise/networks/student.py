@@ -9,6 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+DETAIL_LIMIT = 8.0
+"""Detail is bounded smoothly at this many times the noise scale: strong edges need no exact size to be kept."""
+
+
 class ResidualBlock(nn.Module):
     """``x + conv(relu(conv(x)))``; ``inner`` channels between the two 3x3 convolutions can be pruned freely."""
 
@@ -67,7 +71,9 @@ class Student(nn.Module):
         """
         # What lies above the noise is told apart from where on the grey scale it lies (clipping, air).
         coarse = F.interpolate(F.avg_pool2d(image, 8), size=image.shape[-2:], mode="bilinear", align_corners=False)
-        features = torch.cat([(image - coarse) / level, 4.0 * image, level.log() + 4.0], dim=1)
+        detail = (image - coarse) / level
+        detail = detail / torch.sqrt(1.0 + (detail / DETAIL_LIMIT) ** 2)
+        features = torch.cat([detail, 4.0 * image, level.log() + 4.0], dim=1)
         x = self.head(F.pixel_unshuffle(features, 2))  # (batch, a, rows / 2, columns / 2)
         half = self.down_1(x)
         quarter = self.down_2(self.shrink_1(half))  # (batch, b, rows / 4, columns / 4)

@@ -87,7 +87,7 @@ def train(
         report: Called with a line of progress now and then.
     """
     out.mkdir(parents=True, exist_ok=True)
-    network = network.to(schedule.device)
+    network = network.to(schedule.device).to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=1e-4)
     generator = torch.Generator().manual_seed(schedule.seed)

@@ -116,7 +116,7 @@ def save(network: nn.Module, card: Card, into: Path) -> Card:
     path, partial = into / f"{card.name}.safetensors", into / f"{card.name}.safetensors.part"
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     save_file(tensors, partial, metadata={"card": json.dumps(asdict(replace(card, sha256="")))})
-    card = replace(card, sha256=_sha256(partial))
+    card = Card(**json.loads(json.dumps(asdict(replace(card, sha256=_sha256(partial))))))  # as it will be read
     text = into / f"{card.name}.json.part"
     text.write_text(json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n")
     partial.replace(path)

@@ -1,0 +1,104 @@
+"""Noise has the statistics its parameters name."""
+
+import math
+
+import pytest
+import torch
+
+from meddenoise import noise
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def spectrum(
+    *, cutoff: float = 0.3, anisotropy: float = 0.0, direction: float = 0.0, ramp: bool = True
+) -> noise.Spectrum:
+    values = (torch.tensor([v]) for v in (cutoff, 2.0, anisotropy, direction))
+    return noise.Spectrum(*values, ramp=ramp)
+
+
+def test_same_generator_gives_the_same_bits():
+    first, second = (
+        noise.ct_noise((2, 1, 32, 32), noise.draw_ct_noise(2, g), generator=g) for g in (generator(3), generator(3))
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(
+        first, noise.ct_noise((2, 1, 32, 32), noise.draw_ct_noise(2, generator(4)), generator=generator(4))
+    )
+
+
+def test_algorithm_1_draws_sigma_from_0_to_75_and_even_shares():
+    drawn = noise.draw_algorithm1(20_000, generator())
+    assert 0.0 <= drawn.sigma.min() < 0.1
+    assert 74.9 < drawn.sigma.max() <= 75.0
+    assert drawn.sigma.mean() == pytest.approx(37.5, abs=0.6)
+    assert drawn.speckle.float().mean() == pytest.approx(0.5, abs=0.015)
+
+
+def test_gaussian_noise_does_not_depend_on_the_image_and_speckle_grows_with_it():
+    parameters = noise.Algorithm1(torch.tensor([20.0, 20.0]), torch.tensor([False, True]))
+    for grey in (60.0, 200.0):
+        image = torch.full((2, 1, 256, 256), grey)
+        added, multiplied = (noise.apply_algorithm1(image, parameters, generator=generator()) - image).std(
+            dim=(1, 2, 3)
+        )
+        assert added == pytest.approx(20.0, rel=0.02)
+        assert multiplied == pytest.approx(20.0 * grey / 255.0, rel=0.02)
+
+
+def test_storing_in_8_bit_clips_and_rounds():
+    assert noise.to_8_bit(torch.tensor([-3.0, 12.4, 12.6, 300.0])).tolist() == [0.0, 12.0, 13.0, 255.0]
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 128, 128), (4, 1, 96, 129)])
+def test_correlated_noise_has_mean_0_and_variance_1(shape):
+    field = noise.correlated(shape, spectrum(), generator=generator())
+    assert field.shape == shape
+    assert field.mean().abs() < 0.01
+    assert field.std() == pytest.approx(1.0, rel=0.03)
+
+
+def test_ramp_empties_the_low_frequencies_and_a_soft_kernel_the_high_ones():
+    def share(sharp: float, *, ramp: bool, low: bool) -> float:
+        field = noise.correlated((8, 1, 128, 128), spectrum(cutoff=sharp, ramp=ramp), generator=generator())
+        power = torch.fft.fft2(field).abs() ** 2
+        f = torch.fft.fftfreq(128)
+        radius = torch.sqrt(f[:, None] ** 2 + f**2)
+        return float((power * (radius < 0.05 if low else radius > 0.3)).sum() / power.sum())
+
+    assert share(0.3, ramp=True, low=True) < 0.5 * share(0.3, ramp=False, low=True)
+    # For f^2 exp(-(f / c)^2), which the ramp and the area of a ring make, the share above 2 c is 4.6 %.
+    assert share(0.15, ramp=True, low=False) == pytest.approx(0.046, rel=0.1)
+    assert share(0.8, ramp=True, low=False) > 0.6
+
+
+def test_anisotropic_noise_is_streaky_along_the_other_axis():
+    field = noise.correlated((8, 1, 128, 128), spectrum(anisotropy=1.0, direction=math.pi / 2), generator=generator())
+    along_x = (field[..., :, 1:] * field[..., :, :-1]).mean()
+    along_y = (field[..., 1:, :] * field[..., :-1, :]).mean()
+    assert along_x > along_y + 0.2
+
+
+def test_ct_level_is_the_drawn_one_and_lies_in_the_stated_range():
+    drawn = noise.draw_ct_noise(1000, generator())
+    assert 8.0 <= drawn.level.min() < drawn.level.max() <= 130.0
+    one = noise.CTNoise(torch.tensor([40.0]), torch.tensor([0.0]), spectrum())
+    assert noise.ct_noise((1, 1, 256, 256), one, generator=generator()).std() == pytest.approx(40.0, rel=0.03)
+
+
+def test_ct_level_varies_smoothly_over_the_body():
+    varied = noise.CTNoise(torch.full((1,), 40.0), torch.full((1,), 0.35), spectrum())
+    field = noise.ct_noise((1, 1, 256, 256), varied, generator=generator())
+    local = field.unfold(2, 32, 32).unfold(3, 32, 32).std(dim=(-1, -2))
+    assert local.max() / local.min() > 1.5
+
+
+def test_rician_noise_lifts_the_background_by_its_known_mean():
+    sigma = 5.0
+    noisy = noise.rician(
+        torch.zeros(1, 1, 256, 256), tuple(sigma * noise.normal((1, 1, 256, 256), generator(s)) for s in (1, 2))
+    )
+    assert noisy.mean() == pytest.approx(sigma * math.sqrt(math.pi / 2), rel=0.01)
+    assert noisy.std() == pytest.approx(0.655 * sigma, rel=0.01)
