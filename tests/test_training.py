@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from meddenoise import weights
+from meddenoise.errors import OptionError
 from meddenoise.networks import Student
 from meddenoise.noise_level import level_map
 from meddenoise.recipes.student import SLICES, Config, run
@@ -127,6 +128,8 @@ def test_the_recipe_publishes_weights_that_load(tmp_path, monkeypatch):
     save_slices(slices(), tmp_path / SLICES)
     config = Config(widths=(8, 8, 8), blocks=(1, 1, 1), mix=TINY, schedule=schedule(5))
     card = run(config, Path("nowhere"), tmp_path, resume=True, report=lambda line: None)
+    with pytest.raises(OptionError, match="holds a checkpoint"):
+        run(config, Path("nowhere"), tmp_path, resume=False, report=lambda line: None)
     monkeypatch.setenv("MEDDENOISE_WEIGHTS", str(tmp_path))
     _, found = weights.load("student")
     assert found == card

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 DETAIL_LIMIT = 8.0
 """Detail is bounded smoothly at this many times the noise scale: strong edges need no exact size to be kept."""
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from meddenoise import weights
+from meddenoise.errors import OptionError
 from meddenoise.networks import Student
 from meddenoise.networks.cost import gmac, parameter_count
 from meddenoise.training.build import build_slices
-from meddenoise.training.loop import Schedule, train
+from meddenoise.training.loop import CHECKPOINT, Schedule, train
 from meddenoise.training.patches import Mix, sampler
 from meddenoise.training.slices import Slice, load_slices
 from meddenoise.weights import Card
@@ -52,7 +53,10 @@ def run(config: Config, data: Path, out: Path, *, resume: bool, report: Callable
 
     Raises:
         InputError: No usable training data.
+        OptionError: ``out`` holds a checkpoint that a fresh run would overwrite.
     """
+    if not resume and (out / CHECKPOINT).exists():
+        raise OptionError(f"{out} holds a checkpoint; resume it (--resume) or choose another folder (--out)")
     if not (out / SLICES).exists():
         build_slices(data, out / SLICES, report=report)
     slices = load_slices(out / SLICES, validation=False)
@@ -64,22 +68,25 @@ def run(config: Config, data: Path, out: Path, *, resume: bool, report: Callable
 
 def _card(network: torch.nn.Module, config: Config, slices: list[Slice]) -> Card:
     image = torch.full((1, 1, 256, 256), 0.5)
-    volumes = sorted({(s.info.modality, s.info.volume, s.info.subject) for s in slices})
+    used = [s.info for s in slices if s.info.volume not in config.mix.left_out]
+    volumes = sorted({(i.modality, i.volume, i.subject, i.licence) for i in used})
     return Card(
         name="student",
         version=config.version,
         network="student",
         arguments={"widths": list(config.widths), "blocks": list(config.blocks)},
         description="Small fast network for CT, MR, PET and X-ray, blind to the noise level",
-        modalities=sorted({s.info.modality for s in slices}),
+        modalities=sorted({i.modality for i in used}),
         parameters=parameter_count(network),
         gmac=round(gmac(network, image, image), 2),
         training={
             "recipe": "meddenoise train student",
             "schedule": asdict(config.schedule),
             "mix": asdict(config.mix),
-            "slices": len(slices),
-            "volumes": [f"{modality} {volume} (subject {subject})" for modality, volume, subject in volumes],
+            "noise": "Algorithm 1 (0-75 grey levels); correlated CT noise (8-130 HU); correlated Rician (MR) and "
+            "signal-dependent (PET, X-ray) noise",
+            "slices": len(used),
+            "volumes": [f"{modality} {name} (subject {who}; {licence})" for modality, name, who, licence in volumes],
             "split": "by subject: SHA-256 of its name as a number in 0..1; below 0.15 is held back from training",
         },
     )

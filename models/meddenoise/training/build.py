@@ -23,8 +23,8 @@ def build_slices(data: Path, out: Path, *, report: Callable[[str], None] = lambd
     """Read every volume the manifest frees for training and write its slices to ``out``.
 
     The manifest is a table with the columns volume_id, modality, use, subject, path (relative to ``data``),
-    intensity_units and dose; rows of another use than "train and evaluate", and low-dose partners, are left out.
-    Volumes that cannot be read are reported and passed over.
+    intensity_units, dose and data_license; rows of another use than "train and evaluate", and low-dose partners, are
+    left out. Volumes that cannot be read are reported and passed over.
 
     Raises:
         InputError: No manifest, or nothing usable in it.
@@ -61,8 +61,15 @@ def _slices_of(row: dict[str, str], data: Path) -> Iterator[Slice]:
         if row["intensity_units"].startswith("SUV"):
             volume = replace(volume, header=replace(volume.header, units="SUV"))
         rule = intensity_of(volume)
-        display = volume.header.display
-        info = SliceInfo(row["volume_id"], row["subject"], row["modality"], display, rule.offset, rule.scale)
+        info = SliceInfo(
+            volume=row["volume_id"],
+            subject=row["subject"],
+            modality=row["modality"],
+            display=volume.header.display,
+            offset=rule.offset,
+            scale=rule.scale,
+            licence=row["data_license"],
+        )
         cubic = max(volume.spacing) < ISOTROPY * min(volume.spacing) and min(volume.array.shape) >= LEAST_SIDE
         for axis in (0, 1, 2) if cubic and row["modality"] == "CT" else (0,):
             for values in np.moveaxis(volume.array, axis, 0):

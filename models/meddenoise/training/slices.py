@@ -39,6 +39,7 @@ class SliceInfo:
         display: True for 8-bit images without a physical unit.
         offset: Physical value that is 0 in network units.
         scale: Physical width that is 1 in network units.
+        licence: Under which the image may be used.
     """
 
     volume: str
@@ -47,6 +48,7 @@ class SliceInfo:
     display: bool
     offset: float
     scale: float
+    licence: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""Writes models/README.md, the index of the model cards, from the cards and the committed results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from common import RESULTS, table
+
+from meddenoise import weights
+
+INDEX = Path(__file__).parents[1] / "models" / "README.md"
+
+
+def result(name: str) -> dict[str, Any]:
+    """A committed result; empty where it has not been measured."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def figures(name: str) -> list[str]:
+    """The measured lines of one model."""
+    lines = []
+    if grey := result(f"algorithm1-{name}"):
+        scores = {
+            method: f"{groups['all']['psnr']:.2f} dB / {groups['all']['ssim']:.3f}" for method, groups in grey.items()
+        }
+        lines.append(
+            "Algorithm-1 noise on 8-bit slices of held-back subjects, PSNR / SSIM on data range 255 "
+            "(`python benchmarks/algorithm1.py`): " + "; ".join(f"{m} {s}" for m, s in scores.items()) + "."
+        )
+    if dose := result(f"quarter-dose-{name}"):
+        means = {m: sum(s["ratio"] for s in sets.values()) / len(sets) for m, sets in dose.items() if m != "floor"}
+        floor = sum(dose["floor"].values()) / len(dose["floor"])
+        shift = max(abs(s["shift"]) for s in dose[name].values())
+        lines.append(
+            "Real quarter-dose CT, RMSE to full dose over the input's, mean of five patient-kernel sets "
+            "(`python benchmarks/quarter_dose.py`): "
+            + "; ".join(f"{m} {v:.3f}" for m, v in means.items())
+            + f"; floor {floor:.3f}. Largest shift in soft tissue {shift:.2f} HU."
+        )
+    if speed := result(f"speed-{name}"):
+        lines.append(
+            "512x512x100 CT, NRRD to NRRD on two cores (`python benchmarks/speed.py`): "
+            f"{speed['ratio']:.2f} times as long as CurvatureAnisotropicDiffusion with 10 iterations."
+        )
+    return lines
+
+
+def card_text(name: str) -> str:
+    """One model's section."""
+    card = weights.read_card(name)
+    facts = [
+        ["version", card.version],
+        ["modalities", ", ".join(card.modalities)],
+        ["parameters", f"{card.parameters:,}"],
+        ["GMAC at 256x256", f"{card.gmac}"],
+        ["weights", f"{card.licence}, sha256 `{card.sha256}`"],
+        [
+            "recipe",
+            f"`{card.training['recipe']}`, {card.training['schedule']['steps']:,} steps of "
+            f"{card.training['schedule']['batch']} patches",
+        ],
+        ["noise", card.training["noise"]],
+        ["split", card.training["split"]],
+    ]
+    volumes = "\n".join(f"- {line}" for line in card.training["volumes"])
+    measured = "\n".join(f"- {line}" for line in figures(name))
+    return (
+        f"## {name}\n\n{card.description}. Research use, not a medical device.\n\n{table(['', ''], facts)}\n\n"
+        f"Measured:\n\n{measured}\n\nTrained on {card.training['slices']:,} slices of:\n\n{volumes}\n"
+    )
+
+
+def main() -> None:
+    """Write the index."""
+    head = "# Models\n\nMade from the cards and the committed results by `python benchmarks/model_cards.py`.\n"
+    INDEX.write_text("\n".join([head, *(card_text(name) for name in weights.available())]))
+    print(INDEX.read_text())
+
+
+if __name__ == "__main__":
+    main()
