@@ -54,14 +54,17 @@ class Schedule:
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def relative_error(denoised: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:
-    """Mean absolute error of the pixels plus that of 8x8 means, over the standard deviation of each image's noise.
+def relative_error(denoised: Tensor, noisy: Tensor, clean: Tensor, level: Tensor) -> Tensor:
+    """Mean absolute error of the pixels plus that of 8x8 means, over the noise scale of each image.
 
-    An image of 5 HU noise then counts as much as one of 75 grey levels. The means keep large areas where they were:
-    pixel errors alone leave them a shift that is small beside the noise yet visible in the tissue's HU.
-    Images: network units, shape (batch, 1, rows, columns).
+    An image of 8 HU noise then counts about as much as one of 75 grey levels. The scale is the noise's standard
+    deviation or, if larger, the mean of the level map: dividing an image rich in detail by its faint noise would let
+    it outweigh all others. The means keep large areas where they were: pixel errors alone leave them a shift that is
+    small beside the noise yet visible in the tissue's HU.
+    Images and level map: network units, shape (batch, 1, rows, columns).
     """
-    scale = ((noisy - clean) ** 2).mean(dim=(1, 2, 3)).sqrt().clamp_min(5e-4)
+    noise = ((noisy - clean) ** 2).mean(dim=(1, 2, 3)).sqrt()
+    scale = torch.maximum(noise, level.mean(dim=(1, 2, 3)))
     error = denoised - clean
     pixels, means = (e.abs().mean(dim=(1, 2, 3)) for e in (error, F.avg_pool2d(error, 8)))
     return ((pixels + means) / scale).mean()
@@ -97,9 +100,10 @@ def train(
     while step < schedule.steps:
         noisy, clean = (images.to(schedule.device) for images in sample(schedule.batch, generator))
         optimizer.param_groups[0]["lr"] = schedule.rate(step)
+        level = level_map(noisy)  # in float32, as when denoising
         with torch.autocast(schedule.device.split(":")[0], torch.bfloat16, enabled=schedule.precision == "bf16"):
-            denoised = network(noisy, level_map(noisy))
-        loss = relative_error(denoised, noisy, clean)
+            denoised = network(noisy, level)
+        loss = relative_error(denoised, noisy, clean, level)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
