@@ -58,9 +58,7 @@ def validation_slices(per_volume: int) -> list[tuple[str, str, Image]]:
 
 def grey_levels(volume: Volume, values: NDArray[np.generic]) -> Image:
     """Window, resize and round one slice."""
-    low, high = (0.0, 255.0) if volume.header.display else (-160.0, 240.0)
-    if volume.modality != "CT" and not volume.header.display:
-        low, high = np.percentile(values, (0.1, 99.9))
+    low, high = (-160.0, 240.0) if volume.header.units == "HU" else np.percentile(values, (0.1, 99.9))
     image = torch.from_numpy(np.clip((values.astype(np.float64) - low) / max(high - low, 1e-9), 0, 1) * 255.0)
     scale = min(1.0, SIDE / max(image.shape))
     size = [max(1, round(n * scale)) for n in image.shape]
@@ -154,7 +152,8 @@ def main() -> None:
             f"# Algorithm-1 noise: PSNR (dB) / SSIM, data range 255, {len(slices)} slices x 8 noises",
             (__doc__ or "").strip(),
             table(["method", *groups], rows),
-            "Slices: " + ", ".join(f"{name} x {len(found)}" for name, found in volumes.items()) + ".",
+            "Slices: " + ", ".join(f"{name} x {len(found)}" for name, found in volumes.items()) + "; each volume is "
+            "another patient, and X-ray is a single one: its column is an anecdote.",
             f"Model: {denoise.card.name} {denoise.card.version}, sha256 {denoise.card.sha256[:12]}.",
         ]
     )

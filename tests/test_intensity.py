@@ -59,3 +59,20 @@ def test_spacing_is_the_length_of_the_axes():
     oblique = np.eye(4)
     oblique[:3, :3] = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]]) @ np.diag([0.5, 0.7, 3.0])
     assert replace(volume("CT", [1, 2]), affine=oblique).spacing == pytest.approx((0.5, 0.7, 3.0))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_of_a_turned_stack_keep_their_places(axis):
+    spacing = [0.6, 0.7, 0.8]
+    spacing[2 - axis] = 4.0
+    rotation = np.array([[0.6, -0.8, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, -1.0]])
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = rotation * spacing, (5.0, -7.0, 11.0)
+    stack = Volume(np.arange(24.0).reshape(2, 3, 4), affine, "MR")
+    turned = stack.as_slices()
+    assert stack.slicing_axis == axis
+    assert turned.spacing[2] == pytest.approx(4.0)
+    for index in np.ndindex(stack.array.shape):
+        (found,) = np.argwhere(turned.array == stack.array[index])
+        here, there = (v.affine @ [*reversed(i), 1.0] for v, i in ((stack, index), (turned, found)))
+        assert here == pytest.approx(there)

@@ -47,20 +47,24 @@ class Intensity:
 def intensity_of(volume: Volume) -> Intensity:
     """The rule for a volume: display images by 0-255, CT by HU, PET by SUV, X-ray by stored bits, else percentiles.
 
-    PET without the tags for SUV, X-ray stored as floats, and MR go by the 0.1 and 99.9 percentiles of all voxels. A
-    constant image maps to 0 with scale 1.
+    CT in other units, PET without the tags for SUV, X-ray stored as floats, and MR go by the 0.1 and 99.9 percentiles of all voxels but
+    padding, or by their range where those percentiles coincide. A constant image maps to 0 with scale 1.
     """
     header = volume.header
     if header.display:
-        return Intensity(0.0, 255.0, "display 0-255")
-    if volume.modality == "CT":
+        return Intensity(header.stored_range[0] if header.stored_range else 0.0, 255.0, "display 0-255")
+    if volume.modality == "CT" and header.units == "HU":
         return Intensity(CT_AIR, CT_RANGE, "HU")
     if volume.modality == "PET" and header.units == "SUV":
         return Intensity(0.0, SUV_RANGE, "SUV")
     if volume.modality == "PET" and header.suv_factor:
         return Intensity(0.0, SUV_RANGE / header.suv_factor, "SUV")
-    if volume.modality == "XR" and header.stored_range is not None:
-        low, high = header.stored_range
+    bits = header.used_range or header.stored_range
+    if volume.modality == "XR" and bits is not None:
+        low, high = bits
         return Intensity(low, high - low, "stored bits")
-    low, high = (float(p) for p in np.percentile(volume.array, PERCENTILES))
+    values = volume.array if header.padding is None else volume.array[~volume.padded()]
+    low, high = (float(p) for p in np.percentile(values, PERCENTILES)) if values.size else (0.0, 0.0)
+    if high <= low and values.size:  # a few bright voxels on nothing
+        low, high = float(values.min()), float(values.max())
     return Intensity(low, high - low if high > low else 1.0, "percentiles")

@@ -47,47 +47,42 @@ def level_map(image: Tensor) -> Tensor:
     return level[..., :rows, :columns].clamp_min(FLOOR)
 
 
-GLOBAL_BLOCK = 24
-"""Side in pixels of the blocks the global figure is taken from."""
+BLOCK_SIDES = (24, 16, 12, 8)
+"""Sides in pixels of the blocks the global figure is taken from; the largest that fits the foreground is used."""
+LEAST_BLOCKS = 8
 FLATTEST = 0.12
 """Share of the blocks taken as free of structure."""
-MINIMAL_BLOCK = 8
-"""Smaller blocks have no frequencies to tell noise from structure."""
 
 
-def noise_level(slices: Tensor, foreground: Tensor, guide: Tensor | None = None) -> float:
+def noise_level(slices: Tensor, foreground: Tensor, guide: Tensor | None = None) -> float | None:
     """Standard deviation of the noise in the foreground, right for correlated noise too.
 
-    Blocks of 24x24 pixels are cleared of their plane, and the flattest eighth is looked at. With a guide (the denoised
-    image, which shows where the structure is) these are the blocks flattest in the guide, and the level is theirs.
-    Without one they are those with the least power below 0.12 cycles per pixel for their power above 0.25; they show
-    how much of the noise lies in that high band, which then gives the level of all blocks.
+    Blocks of 24x24 pixels (smaller where the foreground is) are cleared of their plane, and the flattest eighth is
+    looked at. With a guide these are the blocks flattest in the guide, and the level is theirs; a guide blurred so far
+    that no noise is left in it chooses without favour. Without one they are those with the least power below 0.12
+    cycles per pixel for their power above 0.25; they show how much of the noise lies in that high band, which then
+    gives the level of all blocks.
 
     Args:
         slices: Any unit, shape (batch, 1, rows, columns).
-        foreground: True where the level matters, same shape. Blocks not wholly inside are left out; where no block
-            remains, all are used. Blocks of (nearly) constant values are left out too.
+        foreground: True where the level matters, same shape. Blocks not wholly inside, and blocks of (nearly) constant
+            values, are left out.
         guide: Same shape as ``slices``.
 
     Returns:
-        In the unit of ``slices``; 0 for a constant image.
+        In the unit of ``slices``; 0 for a constant image; None where the foreground is too small to tell.
     """
-    side = min(GLOBAL_BLOCK, slices.shape[-2], slices.shape[-1])
-    inside = _blocks(foreground.to(slices.dtype), side).amin(dim=(1, 2)) > 0
-    kept = inside if bool(inside.any()) else torch.ones_like(inside)
-    blocks = _without_plane(_blocks(slices, side)[kept])
-    variance = blocks.square().mean(dim=(1, 2))
-    if not bool(variance.any()):
+    if bool((slices == slices.flatten()[0]).all()):
         return 0.0
-    # Saturated areas and masked background hold no noise and would pass for the flattest tissue.
-    noisy = variance > 0.01 * variance[variance > 0].median()
-    blocks = blocks[noisy]
-    count = max(1, round(FLATTEST * len(blocks)))
+    chosen = _flat_blocks(slices, foreground)
+    if chosen is None:
+        return None
+    side, kept = chosen
+    blocks = _without_plane(_blocks(slices, side)[kept])
+    count = max(LEAST_BLOCKS // 2, round(FLATTEST * len(blocks)))
     if guide is not None:
-        order = _without_plane(_blocks(guide, side)[kept][noisy]).square().mean(dim=(1, 2)).argsort()
+        order = _without_plane(_blocks(guide, side)[kept]).square().mean(dim=(1, 2)).argsort()
         return float(blocks[order[:count]].square().mean().sqrt())
-    if side < MINIMAL_BLOCK:
-        return float(blocks.square().mean(dim=(1, 2)).median().sqrt())
     power = torch.fft.fft2(blocks).abs() ** 2 / side**4
     frequency = torch.fft.fftfreq(side, device=slices.device)
     radius = torch.sqrt(frequency[:, None] ** 2 + frequency**2)
@@ -96,6 +91,21 @@ def noise_level(slices: Tensor, foreground: Tensor, guide: Tensor | None = None)
     flattest = (low / high.clamp_min(1e-30)).argsort()[:count]
     ratio = power.sum(dim=(1, 2))[flattest].mean() / high[flattest].mean().clamp_min(1e-30)
     return float((ratio * high.median()).sqrt())
+
+
+def _flat_blocks(slices: Tensor, foreground: Tensor) -> tuple[int, Tensor] | None:
+    """The largest block side with enough blocks in the foreground, and which blocks to use; None if none has."""
+    for side in BLOCK_SIDES:
+        if side > min(slices.shape[-2:]):
+            continue
+        kept = _blocks(foreground.to(slices.dtype), side).amin(dim=(1, 2)) > 0
+        variance = _without_plane(_blocks(slices, side)).square().mean(dim=(1, 2))
+        kept = kept & (variance > 0)
+        if bool(kept.any()):  # saturated areas hold no noise and would pass for the flattest tissue
+            kept = kept & (variance > 0.01 * variance[kept].median())
+        if int(kept.sum()) >= LEAST_BLOCKS:
+            return side, kept
+    return None
 
 
 def _blocks(images: Tensor, side: int) -> Tensor:

@@ -13,9 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from meddenoise.inference import Result
 from meddenoise.io.atomic import replacing_file
+from meddenoise.notice import NOTICE
 from meddenoise.volume import Volume
 
-DISCLAIMER = "Denoised, research use, not a medical device"
+DISCLAIMER = f"Denoised, {NOTICE}"
 
 CT_WINDOW = (-160.0, 240.0)
 """Soft tissue, in HU."""
@@ -33,10 +34,10 @@ BLUE, WHITE, RED = (33, 102, 172), (247, 247, 247), (178, 24, 43)
 def picture(volume: Volume, result: Result, path: Path, *, name: str | None = None) -> Path:
     """Draw the middle slice before and after in one window, and what was taken away, into a PNG file.
 
-    The window is soft tissue for CT, 0-255 for display images that use it, else from the 0.5 to the 99.5 percentile of
-    the input's slice. The difference, input minus denoised, is blue below zero, white at zero and red above. Slices
-    are turned the radiological way (left of the patient on the right, front or head up) where the axes allow it by
-    flipping, and drawn with square millimetres.
+    The window is soft tissue for CT in HU; for all else, display images included, it goes from the 0.5 to the 99.5
+    percentile of the input's slice. The difference, input minus denoised, is blue below zero, white at zero and red
+    above. Slices are turned the radiological way (left of the patient on the right, front or head up) where the axes
+    allow it by flipping, and drawn with square millimetres.
 
     Args:
         volume: The input, as read.
@@ -47,20 +48,22 @@ def picture(volume: Volume, result: Result, path: Path, *, name: str | None = No
     Raises:
         OutputError: the file cannot be written.
     """
-    middle = volume.array.shape[0] // 2
+    shown = volume.as_slices()
+    middle = len(shown.array) // 2
     before, after, removed = (
-        _upright(v.array[middle].astype(np.float32), volume.affine) for v in (volume, result.volume, result.difference)
+        _upright(v.as_slices().array[middle].astype(np.float32), shown.affine)
+        for v in (volume, result.volume, result.difference)
     )
     units = str(result.figures.get("units") or volume.header.units)
     low, high = _window(volume, before)
     limit = _round_up(float(np.percentile(np.abs(removed), DIFFERENCE_PERCENTILE)))
-    size = _size(before.shape, volume.spacing)
+    size = _size(before.shape, shown.spacing)
     panels = [
         _Panel("Original", _grey(_resize(before, size), low, high), _noise(result, "noise_before", units)),
         _Panel("Denoised", _grey(_resize(after, size), low, high), _noise(result, "noise_after", units)),
         _Panel("Difference (original - denoised)", _diverging(_resize(removed, size), limit), _shift(result, units)),
     ]
-    slices = volume.array.shape[0]
+    slices = len(shown.array)
     place = f"slice {middle + 1} of {slices}, " if slices > 1 else ""
     model, strength = result.model, result.settings.get("strength", 1.0)
     heads = [

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Modality = Literal["CT", "MR", "PET", "XR"]
+COARSER = 1.5
+"""A volume is cut across the axis whose voxels are longer than the slices are apart by this factor."""
 MODALITIES: tuple[Modality, ...] = ("CT", "MR", "PET", "XR")
 
 
@@ -23,12 +25,15 @@ class Header:
         dtype: Type the values are stored in, and go back to on writing, such as "int16" or "float32".
         stored_range: Smallest and largest physical value the stored type can hold (after rescale); None for floats.
         units: "HU", "SUV", "BQML" or "" where the values have no physical unit.
-        display: True for 8-bit images and for PNG, JPEG and TIFF: grey levels 0-255, no physical unit, whatever
-            the modality.
+        display: True for images of 8 bits per voxel: grey levels without a physical unit, whatever the modality.
+            A PNG or TIFF of more bits has no unit either, but is not one of them.
         ndim: 2 for an image, 3 for a volume; ``Volume.array`` has three axes in both cases.
         modality_source: How the modality was decided: "file", "option" or "guess".
         suv_factor: Factor from stored Bq/mL to body-weight SUV; None where the tags do not allow it.
-        padding: Value of pixels outside the reconstruction (DICOM Pixel Padding Value, rescaled); None if unnamed.
+        used_range: Range of the bits that the values use, for X-ray integers whose file does not tell their depth;
+            None where ``stored_range`` says it.
+        padding: Smallest and largest value of pixels outside the reconstruction (DICOM Pixel Padding Value and Range
+            Limit, rescaled), ends included: one pair for all slices, or one per slice; None if unnamed.
         even: False where slices are unevenly spaced: the affine then only holds within a slice.
         sources: The files read, in slice order for a DICOM series.
         ext: Extension of the format read: ".nii.gz", ".nrrd", ".png", ..., or ".dcm" for DICOM.
@@ -43,7 +48,8 @@ class Header:
     ndim: int = 3
     modality_source: str = "guess"
     suv_factor: float | None = None
-    padding: float | None = None
+    used_range: tuple[float, float] | None = None
+    padding: tuple[tuple[float, float], ...] | None = None
     even: bool = True
     sources: tuple[Path, ...] = ()
     ext: str = ".nrrd"
@@ -85,3 +91,26 @@ class Volume:
         """Distance in millimetres between neighbours along columns, rows and slices."""
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
+
+    def padded(self) -> NDArray[np.bool_]:
+        """Which voxels lie outside the reconstruction by ``header.padding``; the shape of ``array``."""
+        if self.header.padding is None:
+            return np.zeros(self.array.shape, bool)
+        low, high = np.array(self.header.padding).T[:, :, None, None]  # (1 or slices, 1, 1) each
+        return np.asarray((self.array >= low) & (self.array <= high))
+
+    @property
+    def slicing_axis(self) -> int:
+        """Axis of ``array`` across which the slices lie: one of a single voxel, else a clearly coarser one, else 0."""
+        if 1 in self.array.shape:
+            return self.array.shape.index(1)
+        spacing = self.spacing[::-1]
+        coarsest = spacing.index(max(spacing))
+        return coarsest if spacing[coarsest] > COARSER * spacing[0] else 0
+
+    def as_slices(self) -> Volume:
+        """The same voxels at the same places, with the slicing axis first (a coronal or sagittal stack is turned)."""
+        order = [self.slicing_axis, *(axis for axis in range(3) if axis != self.slicing_axis)]
+        affine = self.affine.copy()
+        affine[:, :3] = self.affine[:, [2 - axis for axis in reversed(order)]]
+        return replace(self, array=self.array.transpose(order), affine=affine)

@@ -82,7 +82,7 @@ class Denoiser:
         return cls(network, card, device=device)
 
     def __call__(self, volume: Volume, *, strength: float = 1.0, progress: Progress | None = None) -> Result:
-        """Denoise a volume slice by slice.
+        """Denoise a volume slice by slice, across its slicing axis.
 
         Values of a CT below -1024 HU and the padding value are no tissue and stay as they are. No value leaves the
         range the input has, so that counts stay positive and stored types never overflow.
@@ -100,11 +100,12 @@ class Denoiser:
             raise OptionError(f"strength must be between 0 and 1, got {strength}")
         _check(volume)
         removed = np.zeros(volume.array.shape, np.float32)
+        slices = np.moveaxis(removed, volume.slicing_axis, 0)
         if strength > 0.0:
             for done, noise in self._removed(volume):
-                removed[done - len(noise) : done] = noise
+                slices[done - len(noise) : done] = noise
                 if progress is not None:
-                    progress(done, len(removed))
+                    progress(done, len(slices))
         clean = _stored(volume, removed, strength)
         difference = np.subtract(volume.array, clean, dtype=np.float32, casting="unsafe")
         model = {"name": self.card.name, "version": self.card.version, "sha256": self.card.sha256}
@@ -130,14 +131,21 @@ class Denoiser:
     def _removed(self, volume: Volume) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield (slices done, what the network takes away from the last of them, in the volume's units)."""
         rule = intensity_of(volume)
-        slices, rows, columns = volume.array.shape
+        array = volume.as_slices().array
+        slices, rows, columns = array.shape
         step = max(1, PIXELS_AT_ONCE // (rows * columns))
         for start in range(0, slices, step):
-            values = volume.array[start : start + step]
+            values = array[start : start + step]
             units = rule.forward(values if volume.header.units != "HU" else np.maximum(values, CT_AIR))
             image = torch.from_numpy(units).unsqueeze(1).to(self.device)
-            with torch.inference_mode():
-                clean = self._denoise(image)
+            try:
+                with torch.inference_mode():
+                    clean = self._denoise(image)
+            except RuntimeError as error:
+                if "memory" not in str(error):
+                    raise
+                size = f"{step} slices of {rows} x {columns} pixels"
+                raise InputError(f"not enough memory on {self.device} for {size}; use another device") from error
             removed = (image - clean).squeeze(1).cpu().numpy() * np.float32(rule.scale)
             yield min(start + step, slices), removed
 
@@ -190,10 +198,8 @@ def _stored(volume: Volume, removed: NDArray[np.float32], strength: float) -> ND
     if noisy.dtype.kind in "iu":
         clean = np.rint(clean)
     clean = clean.astype(noisy.dtype)
-    kept = np.zeros(noisy.shape, bool)
+    kept = volume.padded()
     if volume.header.units == "HU":
         kept |= noisy < CT_AIR
-    if volume.header.padding is not None:
-        kept |= noisy == volume.header.padding
     clean[kept] = noisy[kept]
     return clean

@@ -25,26 +25,34 @@ def figures(volume: Volume, clean: NDArray[Any]) -> dict[str, Any]:
 
     Returns:
         "noise_before", "noise_after": estimated standard deviation of the noise in the flattest eighth of the
-        foreground, the same places before and after;
-        "bias": mean of denoised minus input in the foreground; "rms_change": root mean square of the same;
-        "fraction_changed": share of all voxels whose stored value changed, 0 to 1; "foreground": what was taken as
-        foreground; "units": of the first four, "grey levels" where there is no physical unit.
+        foreground, the same places before and after; None where the foreground is too small to tell;
+        "bias": mean of denoised minus input in the foreground; "rms_change": root mean square of the same; all four
+        on at most 16 slices, evenly spread; "fraction_changed": share of all voxels whose stored value changed, 0 to
+        1; "foreground": what was taken as foreground; "units": of the first four, "grey levels" where there is no
+        physical unit.
     """
-    picks = np.unique(np.linspace(0, len(clean) - 1, min(SLICES, len(clean))).round().astype(int))
-    before, after = _tensor(volume.array[picks]), _tensor(clean[picks])
+    slices = [v.as_slices().array for v in (volume, volume.with_array(clean))]
+    picks = np.unique(np.linspace(0, len(slices[0]) - 1, min(SLICES, len(slices[0]))).round().astype(int))
+    before, after = (_tensor(values[picks]) for values in slices)
     smooth = gaussian_blur(after, 2.0)
     threshold, foreground = _threshold(volume, smooth)
     mask = smooth > threshold
     change = (after - before)[mask] if bool(mask.any()) else (after - before).flatten()
+    guide = gaussian_blur(after, 4.0)  # too smooth to know which blocks the noise happened to spare
     return {
-        "noise_before": round(noise_level(before, mask, smooth), 4),
-        "noise_after": round(noise_level(after, mask, smooth), 4),
-        "bias": round(float(change.mean()), 4),
-        "rms_change": round(float(change.square().mean().sqrt()), 4),
-        "fraction_changed": round(float(np.mean(clean != volume.array)), 6),
+        "noise_before": _rounded(noise_level(before, mask, guide)),
+        "noise_after": _rounded(noise_level(after, mask, guide)),
+        "bias": _rounded(float(change.mean())),
+        "rms_change": _rounded(float(change.square().mean().sqrt())),
+        "fraction_changed": _rounded(float(np.mean(clean != volume.array))),
         "foreground": foreground,
         "units": volume.header.units or "grey levels",
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    """Five significant digits, whatever the unit."""
+    return None if value is None else float(f"{value:.5g}")
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:

@@ -37,7 +37,7 @@ class Config:
     widths: tuple[int, ...] = (32, 64, 128)
     blocks: tuple[int, ...] = (1, 2, 2)
     mix: Mix = field(default_factory=lambda: Mix(shrink={"LIDC-IDRI-0314": 2.0}, left_out=("Lung_Dx-A0002_B70f",)))
-    schedule: Schedule = field(default_factory=lambda: Schedule(steps=10_000, learning_rate=1.5e-3))
+    schedule: Schedule = field(default_factory=lambda: Schedule(steps=8000, learning_rate=1.5e-3))
     version: str = "0.1.0"
 
 

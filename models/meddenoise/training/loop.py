@@ -58,13 +58,13 @@ def relative_error(denoised: Tensor, noisy: Tensor, clean: Tensor, level: Tensor
     """Mean absolute error of the pixels plus that of 8x8 means, over the noise scale of each image.
 
     An image of 8 HU noise then counts about as much as one of 75 grey levels. The scale is the noise's standard
-    deviation or, if larger, the mean of the level map: dividing an image rich in detail by its faint noise would let
-    it outweigh all others. The means keep large areas where they were: pixel errors alone leave them a shift that is
-    small beside the noise yet visible in the tissue's HU.
+    deviation; where the level map is larger, because an image is rich in detail for its faint noise, the geometric
+    mean of the two, so that such images do not outweigh all others. The means keep large areas where they were: pixel
+    errors alone leave them a shift that is small beside the noise yet visible in the tissue's HU.
     Images and level map: network units, shape (batch, 1, rows, columns).
     """
-    noise = ((noisy - clean) ** 2).mean(dim=(1, 2, 3)).sqrt()
-    scale = torch.maximum(noise, level.mean(dim=(1, 2, 3)))
+    noise = ((noisy - clean) ** 2).mean(dim=(1, 2, 3)).sqrt().clamp_min(1e-3)
+    scale = (noise * torch.maximum(noise, level.mean(dim=(1, 2, 3)))).sqrt()
     error = denoised - clean
     pixels, means = (e.abs().mean(dim=(1, 2, 3)) for e in (error, F.avg_pool2d(error, 8)))
     return ((pixels + means) / scale).mean()

@@ -105,7 +105,7 @@ def load(name: str) -> tuple[nn.Module, Card]:
         network = NETWORKS[card.network](**card.arguments)
         with safe_open(path, framework="pt") as file:
             network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 - no dict
-    except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
+    except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"weights {path} do not fit the network {card.network!r} ({error})") from error
     return network.eval().requires_grad_(False), card
 
