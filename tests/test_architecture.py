@@ -13,7 +13,7 @@ APP = ROOT / "apps" / "meddenoise"
 SLICER = ROOT / "slicer_extension"
 
 LAYERS = (
-    ("errors", "volume"),
+    ("errors", "notice", "volume"),
     ("networks", "noise", "noise_level", "intensity", "metrics", "io"),
     ("weights",),
     ("inference", "training"),
