@@ -59,7 +59,7 @@ class MedDenoiseApp(MONAILabelApp):
         with http_errors():
             check_model(request.get("model"), self._infers)
             check_image(request.get("image"), datastore or self.datastore(), paths=True)
-            request.setdefault("label_tag", f"denoised_{request['model']}")  # where save_label keeps it: never a target
+            request["label_tag"] = f"denoised_{request['model']}"  # not the client's: it names a folder
             return super().infer(request, datastore)
 
     def _download_dcmqi_tools(self):

@@ -123,11 +123,16 @@ def test_integer_result_of_a_float_image_is_rounded(server, expected):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(back), np.rint(expected("oblique").volume.array))
 
 
-def test_narrower_result_is_clipped_and_never_wrapped(server):
-    path, _ = server.infer("unsigned", result_dtype="int16", strength=0)
-    before, after = (sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in (server.path("unsigned"), path))
-    assert before.max() == 65535
-    np.testing.assert_array_equal(after, np.minimum(before, 32767))
+@pytest.mark.parametrize(
+    ("image", "dtype", "limits"), [("unsigned", "int16", "-32768 to 32767"), ("CT_small", "uint16", "0 to 65535")]
+)
+def test_result_that_the_asked_type_cannot_hold_is_refused(server, image, dtype, limits):
+    before = set(server.temporary.iterdir())
+    answer = server.post(image=image, params={"result_dtype": dtype})
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "OptionError"
+    assert answer.json()["detail"].startswith(f"result_dtype {dtype} holds {limits}, the result has ")
+    assert set(server.temporary.iterdir()) == before
 
 
 def test_result_is_recognised_when_sent_again(server, tmp_path):
@@ -174,6 +179,20 @@ def test_saved_result_gets_its_own_tag(server):
     server.infer("constant", save_label=True)
     saved = server.studies / "labels" / "denoised_student" / "constant.nrrd"
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(saved))), 12)
+
+
+def test_saved_result_is_never_a_training_target(server):
+    answer = server.post(image="bytes", params={"save_label": True, "label_tag": "final"})
+    assert answer.status_code == 200
+    assert (server.studies / "labels" / "denoised_student" / "bytes.nrrd").exists()
+    assert not (server.studies / "labels" / "final").exists()
+
+
+def test_saved_result_stays_in_the_studies_folder(server):
+    around = set(server.studies.parent.iterdir())
+    server.post(image="bytes", params={"save_label": True, "label_tag": "../../../escaped"})
+    assert set(server.studies.parent.iterdir()) == around
+    assert {path.name for path in (server.studies / "labels").iterdir()} <= {"denoised_student"}
 
 
 def test_info_lists_the_model_its_options_and_no_labels(server):

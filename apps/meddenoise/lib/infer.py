@@ -41,12 +41,13 @@ class DenoiseTask(InferTask):
     def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Denoise the image at ``request["image"]``, a path; return the result's path and the JSON beside it."""
         options = Options.from_request(request)
-        start = perf_counter()
-        volume = read_image(Path(request["image"]), options)
-        read = perf_counter()
-        result = self.pool.get(self.model, options.device)(volume, strength=options.strength)
-        denoised = perf_counter()
-        path = write_result(result, options)
-        latencies = {"pre": read - start, "infer": denoised - read, "write": perf_counter() - denoised}
+        with self.pool.turn(options.device):
+            start = perf_counter()
+            volume = read_image(Path(request["image"]), options)
+            read = perf_counter()
+            result = self.pool.get(self.model, options.device)(volume, strength=options.strength)
+            denoised = perf_counter()
+            path = write_result(result, options)
+            latencies = {"pre": read - start, "infer": denoised - read, "write": perf_counter() - denoised}
         logger.info("%s: %d slices, seconds %s", self.model, volume.array.shape[0], latencies)
         return str(path), report(volume, result, options, latencies)

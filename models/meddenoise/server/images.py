@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from meddenoise.errors import InputError, MedDenoiseError
+from meddenoise.errors import InputError, MedDenoiseError, OptionError
 from meddenoise.inference import Result
 from meddenoise.io import find_sources, read_volume, write_volume
 from meddenoise.report import as_dict
@@ -45,6 +45,7 @@ def write_result(result: Result, options: Options) -> Path:
     """Write what the client asked for into a new temporary file, which MONAI Label removes once it is sent.
 
     Raises:
+        OptionError: The stored type asked for cannot hold the values.
         OutputError: The format cannot hold the image, or there is no room for it.
     """
     wanted = result.difference if options.output_type == "difference" else result.volume
@@ -61,16 +62,23 @@ def write_result(result: Result, options: Options) -> Path:
 
 
 def stored_as(volume: Volume, dtype: str) -> Volume:
-    """The volume in another stored type; integers are rounded and clipped to the type's own range, never wrapped."""
+    """The volume in another stored type; values are rounded to integers, and refused where they do not fit.
+
+    Raises:
+        OptionError: An integer type that is too narrow: clipping would take away all air, or all bone, of a CT.
+    """
     if dtype == "input":
         return volume
     if not np.issubdtype(dtype, np.integer):
         header = replace(volume.header, dtype=dtype, stored_range=None)
         return replace(volume, array=volume.array.astype(dtype), header=header)
     low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-    values = np.clip(np.rint(volume.array.astype(np.float64)), low, high).astype(dtype)
+    values = np.rint(volume.array.astype(np.float64))
+    if values.min() < low or values.max() > high:
+        found = f"{values.min():.0f} to {values.max():.0f}"
+        raise OptionError(f"result_dtype {dtype} holds {low} to {high}, the result has {found}; choose a wider one")
     header = replace(volume.header, dtype=dtype, stored_range=(float(low), float(high)))
-    return replace(volume, array=values, header=header)
+    return replace(volume, array=values.astype(dtype), header=header)
 
 
 def report(volume: Volume, result: Result, options: Options, latencies: Mapping[str, float]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Options:
         device: "auto", "cpu", "cuda" or "cuda:N".
         output_type: Whether the result file holds the denoised image or what was taken away (input minus denoised).
         result_extension: Format of the result file.
-        result_dtype: "input" keeps the input's type (the difference is float32); integers are rounded and clipped.
+        result_dtype: "input" keeps the input's type (the difference is float32); an integer type must hold the values.
         series: SeriesInstanceUID to take where a session holds several.
         replace_nonfinite: Value that replaces NaN and Inf voxels; None refuses them.
         warnings: What was asked for and not done.
