@@ -53,6 +53,31 @@ def test_two_images_at_once_give_what_each_gives_alone(server):
     assert [found[number] for number in range(len(images))] == [alone[image] for image in images]
 
 
+def test_one_image_is_denoised_at_a_time(server, tmp_path):
+    large = sitk.GetImageFromArray(np.random.default_rng(2).normal(100, 20, (4, 448, 448)).astype(np.float32))
+    sitk.WriteImage(large, str(tmp_path / "large.nrrd"))
+    answers = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(server.post(upload=tmp_path / "large.nrrd", output="json")))
+        for _ in range(3)
+    ]
+    start = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    passed = time.monotonic() - start
+    worked = sum(answer.json()["latencies"]["total"] for answer in answers)
+    assert passed > 0.95 * worked  # side by side, three that take the whole time would add up to three times that
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+def test_web_page_of_another_server_may_not_read_the_answers(server, method):
+    headers = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
+    answer = requests.request(method, f"{server.url}/info/", headers=headers, timeout=60)
+    assert not [name for name in answer.headers if name.lower().startswith("access-control-allow")]
+
+
 @pytest.fixture(scope="module")
 def plain_server(make_server, tmp_path_factory):
     """MONAI Label's own `start_server`, with one sound model, one whose weights are damaged and one without any."""

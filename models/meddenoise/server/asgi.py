@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Form, Request, UploadFile
 from fastapi.background import BackgroundTasks
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from monailabel.app import app
 from monailabel.config import settings
@@ -113,6 +114,8 @@ def answer_unexpected(request: Request, error: Exception) -> JSONResponse:
     return _answer(500, type(error).__name__, "the server failed on this request; its log says why")
 
 
+if not settings.MONAI_LABEL_CORS_ORIGINS:  # MONAI Label then lets the web pages of every server in
+    app.user_middleware[:] = [item for item in app.user_middleware if item.cls is not CORSMiddleware]
 app.router.routes.insert(0, router.routes[0])  # before MONAI Label's own route of the same path
 for kind in (MedDenoiseError, MONAILabelException, HTTPException):
     app.add_exception_handler(kind, answer_problem)
