@@ -18,8 +18,12 @@ from PIL import Image
 from meddenoise.server.process import server_process
 from meddenoise.server.serve import free_port
 
-LEFT_OPEN = ("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-"""MONAI Label's own client closes neither its sockets nor the files it sends."""
+LEFT_OPEN = (
+    "ignore:unclosed:ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore:'cgi' is deprecated:DeprecationWarning",
+)
+"""MONAI Label's own client closes neither its sockets nor the files it sends, and it imports cgi."""
 
 SHAPE = (6, 40, 48)  # slices, rows, columns
 SPACING = (0.7, 0.9, 2.5)

@@ -1,6 +1,8 @@
 """`meddenoise demo` from start to end, and its clear failures."""
 
 import json
+import socket
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 
 from meddenoise import MedDenoiseError, read_volume
 from meddenoise.errors import OutputError, ServiceError
-from meddenoise.server.demo import demo
+from meddenoise.server.demo import Case, ask, demo
 from meddenoise.server.phantom import phantom
 from meddenoise.server.serve import check_port
 
@@ -85,6 +87,29 @@ def test_demo_names_a_file_in_the_place_of_its_folder(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(MedDenoiseError, match=r"taken cannot be written \(File exists\)"):
         demo(tmp_path / "taken", say=print)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nContent-Type: "
+CUT_OFF = {
+    "before the answer": b"",
+    "within JSON": HEAD + b"application/json\r\n\r\n{",
+    "within the first part": HEAD + b"multipart/form-data; boundary=x\r\n\r\n--x\r\nContent-Disposition: form-data; na",
+}
+
+
+@pytest.mark.parametrize("sent", CUT_OFF)
+def test_demo_says_that_its_server_broke_off(tmp_path, sent):
+    def answer():
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(CUT_OFF[sent])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(ServiceError, match=r"(broke off while answering for|answer for) CT_small"):
+            ask(Case("CT_small", tmp_path / "CT_small.dcm", "CT"), url, tmp_path, "denoised")
 
 
 def test_phantom_has_known_tissues_and_the_same_noise_for_the_same_seed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import tempfile
@@ -64,6 +65,7 @@ def demo(output: Path, *, port: int | None = None, say: Say) -> int:
         0; everything that goes wrong is raised.
 
     Raises:
+        OptionError: MONAI Label is not installed.
         OutputError: The folder cannot be written.
         ServiceError: The port is taken, or the server does not come up or refuses an image.
     """
@@ -121,9 +123,9 @@ def _prepare(studies: Path) -> list[Case]:
 def _denoise(case: Case, url: str, output: Path, temporary: Path) -> Outcome:
     """Ask for the denoised image, then for the difference; keep both, and draw the picture."""
     start = time.perf_counter()
-    denoised, answer = _ask(case, url, temporary, "denoised")
+    denoised, answer = ask(case, url, temporary, "denoised")
     seconds = time.perf_counter() - start
-    difference, _ = _ask(case, url, temporary, "difference")
+    difference, _ = ask(case, url, temporary, "difference")
     try:
         kept = [
             Path(shutil.copyfile(result, output / f"{case.name}-{kind}.nrrd"))
@@ -137,8 +139,12 @@ def _denoise(case: Case, url: str, output: Path, temporary: Path) -> Outcome:
     return Outcome(case, answer, seconds, _errors(case, before, after))
 
 
-def _ask(case: Case, url: str, temporary: Path, output_type: str) -> tuple[Path, dict[str, Any]]:
-    """One request through MONAI Label's own client."""
+def ask(case: Case, url: str, temporary: Path, output_type: str) -> tuple[Path, dict[str, Any]]:
+    """One request through MONAI Label's own client.
+
+    Raises:
+        ServiceError: The server refused the image, or broke off before its whole answer was here.
+    """
     from monailabel.client.client import MONAILabelClient, MONAILabelClientException
 
     client = MONAILabelClient(url, tmpdir=str(temporary))
@@ -146,6 +152,10 @@ def _ask(case: Case, url: str, temporary: Path, output_type: str) -> tuple[Path,
         path, answer = client.infer(MODEL, case.name, {"modality": case.modality, "output_type": output_type})
     except MONAILabelClientException as error:
         raise ServiceError(f"the server refused {case.name}: {_reason(error.msg)}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ServiceError(f"the server broke off while answering for {case.name} ({error}); try again") from error
+    if path is None or answer is None:
+        raise ServiceError(f"the server's answer for {case.name} is cut off; try again")
     return Path(path), answer
 
 
