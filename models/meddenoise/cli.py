@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meddenoise import __version__
-from meddenoise.errors import MedDenoiseError, OptionError
+from meddenoise.errors import MedDenoiseError, OptionError, OutputError
 from meddenoise.volume import MODALITIES
 
 FORMATS = ("nii.gz", "nii", "nrrd", "mha", "mhd", "png", "tif", "jpg", "dicom")
@@ -171,14 +171,12 @@ def _show_model(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    _need_server()
     from meddenoise.server.serve import serve
 
     return serve(arguments.studies, host=arguments.host, port=arguments.port, app_dir=arguments.app)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    _need_server()
     from meddenoise.server.demo import demo
 
     return demo(arguments.output, port=arguments.port, say=_say)
@@ -193,18 +191,13 @@ def _train_student(arguments: argparse.Namespace) -> int:
     config = Config()
     if arguments.steps is not None:
         config = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, steps=arguments.steps))
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{arguments.out}: cannot be made ({error.strerror}); choose another --out") from error
     card = run(config, Path(data), arguments.out, resume=arguments.resume, report=_say)
     print(f"{card.name} {card.version}: {arguments.out / card.name}.safetensors, sha256 {card.sha256}")
     return 0
-
-
-def _need_server() -> None:
-    """Say what to install where MONAI Label is missing, before anything of the server is imported."""
-    from importlib.util import find_spec
-
-    if find_spec("monailabel") is None:
-        raise OptionError("the server needs MONAI Label; install it with: python -m pip install 'meddenoise[server]'")
 
 
 def _say(line: str) -> None:

@@ -7,7 +7,7 @@ import os
 import socket
 from pathlib import Path
 
-from meddenoise.errors import ServiceError
+from meddenoise.errors import OptionError, ServiceError
 from meddenoise.server.home import app_folder, why_not_writable
 
 LOOPBACK = "127.0.0.1"
@@ -26,7 +26,8 @@ def serve(studies: Path, *, host: str = LOOPBACK, port: int = 8000, app_dir: Pat
         0 once the server was stopped.
 
     Raises:
-        ServiceError: MONAI Label is not installed, the folder or the port cannot be used, or the server did not start.
+        OptionError: MONAI Label is not installed.
+        ServiceError: The folder or the port cannot be used, or the server did not start.
     """
     check_installed()
     check_folder(studies)
@@ -48,9 +49,9 @@ def serve(studies: Path, *, host: str = LOOPBACK, port: int = 8000, app_dir: Pat
 
 
 def check_installed() -> None:
-    """Raise ServiceError unless MONAI Label, which the bare package leaves out, is there."""
+    """Raise OptionError unless MONAI Label, which the bare package leaves out, is there."""
     if importlib.util.find_spec("monailabel") is None:
-        raise ServiceError("the server needs MONAI Label: python -m pip install 'meddenoise[server]'")
+        raise OptionError("the server needs MONAI Label; install it with: python -m pip install 'meddenoise[server]'")
 
 
 def check_folder(studies: Path) -> None:
