@@ -165,7 +165,8 @@ def test_padding_does_not_set_the_scale_of_an_mr_image(denoise):
     values[:, :6] = -32768
     padded = denoise(Volume(values, np.eye(4), "MR", Header("int16", padding=((-32768.0, -32768.0),)))).volume.array
     assert (padded[:, :6] == -32768).all()
-    assert np.std(padded[:, 40:-10] - plain[:, 40:-10]) < 3.0
+    inner = (slice(None), slice(64, None))
+    assert np.std(padded[inner].astype(float) - plain[inner]) < 3.0
 
 
 def test_slices_do_not_depend_on_their_neighbours_or_on_the_chunks(denoise, monkeypatch):

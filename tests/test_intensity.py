@@ -19,7 +19,10 @@ def volume(modality, values, **header):
         (volume("CT", [0, 50], units="HU"), "HU", -1024, 3071),
         (volume("CT", [0, 50], units="HU", display=True), "display 0-255", 0, 255),
         (volume("XR", [0, 50], display=True), "display 0-255", 0, 255),
+        (volume("CT", np.linspace(0, 1000, 1001)), "percentiles", 1, 999),
+        (volume("XR", [0, 50], display=True, stored_range=(-128.0, 127.0)), "display 0-255", -128, 127),
         (volume("XR", [0, 50], stored_range=(0.0, 1023.0)), "stored bits", 0, 1023),
+        (volume("XR", [0, 50], stored_range=(-32768, 32767), used_range=(0, 4095)), "stored bits", 0, 4095),
         (volume("PET", [0, 50], units="SUV"), "SUV", 0, 10),
         (volume("PET", [0, 50], units="BQML", suv_factor=1 / 5000), "SUV", 0, 50_000),
         (volume("PET", [0, 50], units="BQML"), "percentiles", 0.05, 49.95),
@@ -76,3 +79,7 @@ def test_slices_of_a_turned_stack_keep_their_places(axis):
         (found,) = np.argwhere(turned.array == stack.array[index])
         here, there = (v.affine @ [*reversed(i), 1.0] for v, i in ((stack, index), (turned, found)))
         assert here == pytest.approx(there)
+
+
+def test_overlapping_slices_are_not_taken_for_a_turned_stack():
+    assert Volume(np.zeros((5, 4, 3)), np.diag([0.7, 0.7, 0.3, 1.0]), "CT").slicing_axis == 0

@@ -95,7 +95,7 @@ def test_error_falls_on_patches_never_seen(tmp_path):
     noisy, clean = sample(64, torch.Generator().manual_seed(99))
     level = level_map(noisy)
     errors = [relative_error(n(noisy, level), noisy, clean, level).item() for n in (fresh(), trained)]
-    assert errors[1] < 0.8 * errors[0]
+    assert errors[1] < 0.9 * errors[0]
 
 
 def test_a_stopped_run_ends_with_the_weights_of_an_unbroken_one(tmp_path):

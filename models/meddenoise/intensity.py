@@ -47,8 +47,9 @@ class Intensity:
 def intensity_of(volume: Volume) -> Intensity:
     """The rule for a volume: display images by 0-255, CT by HU, PET by SUV, X-ray by stored bits, else percentiles.
 
-    CT in other units, PET without the tags for SUV, X-ray stored as floats, and MR go by the 0.1 and 99.9 percentiles of all voxels but
-    padding, or by their range where those percentiles coincide. A constant image maps to 0 with scale 1.
+    CT in other units, PET without the tags for SUV, X-ray stored as floats, and MR go by the 0.1 and 99.9 percentiles
+    of all voxels but padding, or by their range where those percentiles coincide. A constant image maps to 0 with
+    scale 1.
     """
     header = volume.header
     if header.display:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Modality = Literal["CT", "MR", "PET", "XR"]
 COARSER = 1.5
-"""A volume is cut across the axis whose voxels are longer than the slices are apart by this factor."""
+"""A volume is cut across the axis whose voxels are longer than those along both others by this factor."""
 MODALITIES: tuple[Modality, ...] = ("CT", "MR", "PET", "XR")
 
 
@@ -105,8 +105,8 @@ class Volume:
         if 1 in self.array.shape:
             return self.array.shape.index(1)
         spacing = self.spacing[::-1]
-        coarsest = spacing.index(max(spacing))
-        return coarsest if spacing[coarsest] > COARSER * spacing[0] else 0
+        *_, second, coarsest = sorted(spacing)
+        return spacing.index(coarsest) if coarsest > COARSER * second else 0
 
     def as_slices(self) -> Volume:
         """The same voxels at the same places, with the slicing axis first (a coronal or sagittal stack is turned)."""

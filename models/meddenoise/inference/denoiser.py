@@ -17,6 +17,7 @@ from meddenoise import weights
 from meddenoise.errors import InputError, OptionError
 from meddenoise.inference.device import choose_device, choose_precision
 from meddenoise.inference.figures import figures
+from meddenoise.inference.local_mean import without_local_mean
 from meddenoise.intensity import CT_AIR, intensity_of
 from meddenoise.noise_level import level_map
 from meddenoise.volume import Volume
@@ -131,7 +132,9 @@ class Denoiser:
     def _removed(self, volume: Volume) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield (slices done, what the network takes away from the last of them, in the volume's units)."""
         rule = intensity_of(volume)
-        array = volume.as_slices().array
+        array, padded = (np.moveaxis(a, volume.slicing_axis, 0) for a in (volume.array, volume.padded()))
+        # Padding can be any number; the network is shown the scale's zero there.
+        array = np.where(padded, np.asarray(rule.offset, array.dtype), array)
         slices, rows, columns = array.shape
         step = max(1, PIXELS_AT_ONCE // (rows * columns))
         for start in range(0, slices, step):
@@ -140,17 +143,16 @@ class Denoiser:
             image = torch.from_numpy(units).unsqueeze(1).to(self.device)
             try:
                 with torch.inference_mode():
-                    clean = self._denoise(image)
+                    noise = self._noise(image, in_hu=volume.header.units == "HU")
             except RuntimeError as error:
                 if "memory" not in str(error):
                     raise
                 size = f"{step} slices of {rows} x {columns} pixels"
                 raise InputError(f"not enough memory on {self.device} for {size}; use another device") from error
-            removed = (image - clean).squeeze(1).cpu().numpy() * np.float32(rule.scale)
-            yield min(start + step, slices), removed
+            yield min(start + step, slices), noise.squeeze(1).cpu().numpy() * np.float32(rule.scale)
 
-    def _denoise(self, image: Tensor) -> Tensor:
-        """Network units in and out, shape (batch, 1, rows, columns), sides of any length."""
+    def _noise(self, image: Tensor, *, in_hu: bool) -> Tensor:
+        """What is to be removed; network units in and out, shape (batch, 1, rows, columns), sides of any length."""
         rows, columns = image.shape[-2:]
         factor = int(getattr(self._network, "factor", 1))
         level = level_map(image)
@@ -160,7 +162,8 @@ class Denoiser:
         for inner, outer, kept in _tiles(padded.shape[-2], padded.shape[-1]):
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
                 clean[(..., *inner)] = self._network(padded[(..., *outer)], level[(..., *outer)])[(..., *kept)]
-        return clean[..., :rows, :columns]
+        clean, level = clean[..., :rows, :columns], level[..., :rows, :columns]
+        return without_local_mean(image - clean, clean, level) if in_hu else image - clean
 
 
 Window = tuple[slice, slice]
