@@ -43,7 +43,8 @@ def figures(name: str) -> list[str]:
     if speed := result(f"speed-{name}"):
         lines.append(
             "512x512x100 CT, NRRD to NRRD on two cores (`python benchmarks/speed.py`): "
-            f"{speed['ratio']:.2f} times as long as CurvatureAnisotropicDiffusion with 10 iterations."
+            f"{speed['ratio']:.2f} times as long as CurvatureAnisotropicDiffusion with 10 iterations "
+            f"({speed['ratio_float32']:.2f} times in float32)."
         )
     return lines
 
@@ -67,6 +68,8 @@ def card_text(name: str) -> str:
     ]
     volumes = "\n".join(f"- {line}" for line in card.training["volumes"])
     measured = "\n".join(f"- {line}" for line in figures(name))
+    if remark := card.training.get("remark"):
+        facts.append(["remark", remark])
     return (
         f"## {name}\n\n{card.description}. Research use, not a medical device.\n\n{table(['', ''], facts)}\n\n"
         f"Measured:\n\n{measured}\n\nTrained on {card.training['slices']:,} slices of:\n\n{volumes}\n"
