@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,18 @@ def real_images():
     if not folder:
         pytest.skip("MEDDENOISE_DATA is not set: no real images to test on")
     return Path(folder)
+
+
+@pytest.fixture
+def dciodvfy():
+    """dciodvfy(path) gives the errors Debian's dicom3tools finds in a DICOM file."""
+    program = shutil.which("dciodvfy")
+    if program is None:
+        pytest.skip("dciodvfy (Debian package dicom3tools) is not installed")
+
+    def errors(path, *options):
+        command = [program, *options, str(path)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
+        return {line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")}
+
+    return errors

@@ -1,9 +1,6 @@
 """The command line, on real files: what is written where, what is refused, and what the user is told."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pydicom
@@ -12,7 +9,6 @@ import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 from pydicom.uid import generate_uid
 
-from meddenoise import __version__
 from meddenoise.cli import main
 
 
@@ -87,6 +83,27 @@ def test_dicom_file_gives_a_derived_dicom_file(ct_file, out):
     assert after.SOPInstanceUID != before.SOPInstanceUID
     assert after.ImageType[0] == "DERIVED"
     assert "MedDenoise" in after.DerivationDescription
+
+
+def test_files_of_one_series_given_one_by_one_stay_one_series(ct_file, tmp_path, out):
+    study = tmp_path / "study"
+    series(ct_file, study, (0, 5, 10))
+    assert run("denoise", *sorted(study.iterdir()), "-o", out) == 0
+    results = [pydicom.dcmread(file) for file in out.iterdir()]
+    first = results[0].SeriesInstanceUID
+    assert [result.SeriesInstanceUID for result in results] == [first] * 3
+    assert len({result.SOPInstanceUID for result in results}) == 3
+    assert run("denoise", *sorted(study.iterdir()), "-o", tmp_path / "again") == 0
+    assert pydicom.dcmread(tmp_path / "again" / "1-0.dcm").SeriesInstanceUID != first
+
+
+def test_a_second_run_does_not_denoise_the_results_of_the_first(ct_file, tmp_path, capsys):
+    study = tmp_path / "study"
+    series(ct_file, study, (0, 5, 10))
+    for _ in range(2):
+        assert run("denoise", study, "-o", study / "results") == 0
+        assert names(study / "results") == ["study"]
+    assert "3 files skipped, results of MedDenoise" in capsys.readouterr().err
 
 
 def test_dicom_folder_gives_one_folder_per_series(ct_file, tmp_path, out):
@@ -193,6 +210,23 @@ def test_two_inputs_for_one_name_are_refused_before_anything_starts(tmp_path, ou
     assert not out.exists()
 
 
+def test_two_results_with_one_data_file_are_refused(tmp_path, out, capsys):
+    for name in ("a.mhd", "a.nhdr"):
+        (tmp_path / name[2:]).mkdir()
+        write(tmp_path / name[2:] / name, noisy((3, 20, 20)).astype(np.int16))
+    assert run("denoise", tmp_path / "mhd", tmp_path / "nhdr", "-o", out) == 2
+    assert f"would both be written to {out / 'a.raw'}" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_data_file_of_an_input_is_never_replaced(tmp_path, capsys):
+    write(tmp_path / "a.nhdr", noisy((3, 20, 20)).astype(np.int16))
+    before = (tmp_path / "a.raw").read_bytes()
+    assert run("denoise", tmp_path / "a.nhdr", "-o", tmp_path, "--format", "mhd") == 2
+    assert f"{tmp_path / 'a.raw'}: the result would replace an input" in capsys.readouterr().err
+    assert (tmp_path / "a.raw").read_bytes() == before
+
+
 def test_report_of_one_input_that_is_another_inputs_result_is_refused(tmp_path, out, capsys):
     one = write(tmp_path / "film.png", noisy((20, 20)).astype(np.uint8))
     other = write(tmp_path / "film-report.png", noisy((20, 20)).astype(np.uint8))
@@ -261,61 +295,3 @@ def test_wrong_options_are_usage_errors(png, out, wrong, capsys):
         run("denoise", png, "-o", out, *wrong)
     assert wrong[0] in capsys.readouterr().err
     assert not out.exists()
-
-
-def test_models_are_listed_and_shown(capsys):
-    assert run("models") == 0
-    assert capsys.readouterr().out.startswith("student ")
-    assert run("models", "show", "student", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["name"] == "student"
-    assert run("models", "show", "student") == 0
-    assert "parameters" in capsys.readouterr().out
-    assert run("models", "show", "nobody") == 1
-
-
-def test_training_without_images_says_where_they_come_from(tmp_path):
-    done = command("train", "student", "--out", tmp_path / "run", environment={"MEDDENOISE_DATA": ""})
-    assert done.returncode == 2
-    assert "MEDDENOISE_DATA" in done.stderr
-    assert not (tmp_path / "run").exists()
-
-
-def test_module_runs_as_the_command_and_knows_its_version():
-    assert command("--version").stdout.strip() == f"meddenoise {__version__}"
-
-
-def test_command_line_says_one_line_and_no_traceback(tmp_path):
-    done = command("denoise", tmp_path / "missing.nrrd", "-o", tmp_path / "results")
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("meddenoise: ")
-
-
-@pytest.mark.parametrize("arguments", [["demo"], ["serve", "--studies", "."]])
-def test_server_commands_without_monai_label_say_what_to_install(arguments, tmp_path):
-    code = f"import sys; sys.modules['monailabel'] = None; from meddenoise.cli import main; sys.exit(main({arguments}))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 2
-    assert "meddenoise[server]" in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert names(tmp_path) == []
-
-
-def command(*arguments, environment=None):
-    """The command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "meddenoise", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, **(environment or {})},
-    )
-
-
-def test_real_series_of_every_kind_go_through(real_images, out):
-    folder = real_images / "CT" / "NEMA_WG04_CT1_J2KR"
-    assert run("denoise", folder, "-o", out) == 0
-    assert names(out)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from meddenoise.errors import GeometryError, MedDenoiseError, OptionError, Outpu
 from meddenoise.inference import Denoiser, Result
 from meddenoise.io import Provenance, Source, find_sources, read_volume, write_dicom_series, write_volume
 from meddenoise.io.atomic import replacing_file
+from meddenoise.io.detached import payload_of
 from meddenoise.report import as_dict, as_markdown, picture
 from meddenoise.volume import Modality, Volume
 
@@ -58,8 +60,9 @@ class Plan:
 
     @property
     def outputs(self) -> tuple[Path, ...]:
-        """Every path that will be written."""
-        return (self.result, *([self.difference] if self.difference else []), *self.reports)
+        """Every path that will be written, data files of detached headers among them."""
+        images = [self.result, *([self.difference] if self.difference else [])]
+        return (*images, *(file for image in images for file in payload_of(image)), *self.reports)
 
 
 def run(job: Job) -> int:
@@ -80,11 +83,11 @@ def run(job: Job) -> int:
     _check_names(plans)
     _check_writable(job.output)
     denoiser = Denoiser.load(job.model, device=job.device)
-    failed = 0
+    failed, this_run = 0, uuid.uuid4().hex
     for number, plan in enumerate(plans, 1):
         progress = _Progress(f"[{number}/{len(plans)}] {plan.source.stem}")
         try:
-            line = _one(plan, job, denoiser, progress)
+            line = _one(plan, job, denoiser, progress, this_run)
         except (MedDenoiseError, OSError, MemoryError) as error:
             failed += 1
             progress.clear()
@@ -147,8 +150,8 @@ def _check_writable(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
 
 
-def _one(plan: Plan, job: Job, denoiser: Denoiser, progress: _Progress) -> str:
-    """Read, denoise and write one input; returns the line for the user."""
+def _one(plan: Plan, job: Job, denoiser: Denoiser, progress: _Progress, run: str) -> str:
+    """Read, denoise and write one input; returns the line for the user. `run` is the same text for all of one run."""
     volume = read_volume(plan.source, modality=job.modality, replace_nonfinite=job.replace_nonfinite)
     if not volume.header.even and (plan.difference or not plan.as_dicom):
         raise GeometryError("its slices are unevenly spaced, which only DICOM holds: omit --difference and --format")
@@ -157,8 +160,8 @@ def _one(plan: Plan, job: Job, denoiser: Denoiser, progress: _Progress) -> str:
     for sentence in result.warnings:
         _warn(sentence)
     if plan.as_dicom:
-        model = result.model
-        write_dicom_series(result.volume, plan.result, Provenance(model["name"], model["version"], job.strength))
+        made_by = Provenance(result.model["name"], result.model["version"], job.strength)
+        write_dicom_series(result.volume, plan.result, made_by, run=run)
     else:
         write_volume(result.volume, plan.result)
     if plan.difference:

@@ -18,7 +18,7 @@ def test_ct_slice_is_read_in_hounsfield_units(tmp_path):
     np.testing.assert_array_equal(volume.array[0], dataset.pixel_array.astype(int) - 1024)
     assert (volume.modality, volume.header.units, volume.header.modality_source) == ("CT", "HU", "file")
     assert volume.header.dtype == "int16"
-    assert volume.header.padding == -3024
+    assert volume.header.padding == ((-3024, -3024),)
     assert volume.header.stored_range == (-33792, 31743)
     assert volume.spacing == pytest.approx((0.661468, 0.661468, 5.0))
     np.testing.assert_allclose(volume.affine[:3, 3], [-158.135803, -179.035797, -75.699997])

@@ -7,7 +7,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from meddenoise.errors import InputError, OptionError
-from meddenoise.io import find_sources, read_volume, write_volume
+from meddenoise.io import Provenance, find_sources, read_volume, write_dicom_series, write_volume
 
 
 def test_files_are_sources_named_by_their_stem(tmp_path, make_volume):
@@ -132,3 +132,21 @@ def test_missing_path_is_a_source_whose_reading_fails(tmp_path):
     (source,), _ = find_sources([tmp_path / "gone"])
     with pytest.raises(InputError, match="gone: no such file or folder"):
         read_volume(source)
+
+
+def test_results_of_an_earlier_run_below_the_folder_are_left_out(tmp_path, make_series):
+    folder = make_series(tmp_path / "s")
+    files = write_dicom_series(read_volume(folder), folder / "out" / "s", Provenance("student", "1.0.0", 1.0))
+    (source,), skipped = find_sources([folder])
+    assert all(file.parent == folder for file in source.files)
+    assert "4 files skipped, results of MedDenoise" in skipped[0]
+    (again,), _ = find_sources([folder / "out"])
+    assert set(again.files) == set(files)
+    (named,), _ = find_sources([folder], series=again.series_uid)
+    assert set(named.files) == set(files)
+
+
+def test_data_files_of_a_detached_header_belong_to_the_source(tmp_path, make_volume):
+    (source,), _ = find_sources([write_volume(make_volume(), tmp_path / "a.mhd")])
+    assert source.files == (tmp_path / "a.mhd", tmp_path / "a.raw")
+    assert find_sources([tmp_path])[0][0].files == source.files

@@ -17,6 +17,7 @@ from meddenoise.io.source import extension_of
 _CHUNK = 1 << 22
 _ENDS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 _FEW_LABELS, _MOST_LABELS = 32, 256
+_SAMPLE = 1 << 18
 _LABEL_INTENT, _VECTOR_INTENTS = 1002, range(1003, 1012)
 
 
@@ -95,7 +96,7 @@ def check_nifti(path: Path, metadata: Mapping[str, str], size: int) -> None:
 
 
 def check_no_labels(path: Path, metadata: Mapping[str, str], values: NDArray[Any]) -> None:
-    """Refuse segmentations: by name, by Slicer's header fields, or by values 0, 1, 2, ... in flat regions.
+    """Refuse segmentations: by name, by Slicer's header fields, or by few values, all whole, in flat regions.
 
     Raises:
         InputError: It is a label map.
@@ -103,21 +104,33 @@ def check_no_labels(path: Path, metadata: Mapping[str, str], values: NDArray[Any
     way_out = "denoise the image it was drawn on"
     if path.name.lower().endswith(".seg.nrrd") or any(key.startswith("Segment0_") for key in metadata):
         raise InputError(f"{path}: is a segmentation; {way_out}")
-    if values.dtype.kind not in "iu" or values.shape[-1] < 2 or int(values.min()) != 0:
+    found = _few_values(values) if values.shape[-1] > 1 else None
+    if found is None or len(found) < 2:
         return
-    top = int(values.max())
-    if not 1 <= top < 2 * _MOST_LABELS:
-        return
-    count = int(np.count_nonzero(np.bincount(values.ravel())))
-    if top < 2 * count and _flatness(values) >= (0.6 if count <= _FEW_LABELS else 0.9):
+    span = int(found[-1]) - int(found[0]) + 1
+    dense = 0.9 if span < 2 * len(found) else 0.75  # images of 8 bits use most values of their range, labels do not
+    limit = 0.6 if len(found) <= _FEW_LABELS else dense
+    if _flatness(values) >= limit:
         raise InputError(
-            f"{path}: looks like a label map ({count} values from 0 to {top} in flat regions); {way_out}, "
-            "or store it as float if it is an image"
+            f"{path}: looks like a label map ({len(found)} values from {int(found[0])} to {int(found[-1])} in flat "
+            f"regions); {way_out}"
         )
 
 
+def _few_values(values: NDArray[Any]) -> NDArray[Any] | None:
+    """The sorted values that occur, or None where they are too many for labels or not whole numbers."""
+    for some in (values.ravel()[:: max(1, values.size // _SAMPLE)], values):  # a sample tells most images apart
+        found = np.unique(some)
+        if len(found) > _MOST_LABELS or not np.isfinite(found).all() or (found != np.rint(found)).any():
+            return None
+    few: NDArray[Any] = found
+    return few
+
+
 def _flatness(values: NDArray[Any]) -> float:
-    """Share of neighbours along a row that are equal, among those not both background."""
+    """Share of neighbours along a row that are equal, among those not both of the most frequent value."""
+    kinds, counts = np.unique(values, return_counts=True)
+    background = kinds[counts.argmax()]
     left, right = values[..., 1:], values[..., :-1]
-    inside = (left != 0) | (right != 0)
+    inside = (left != background) | (right != background)
     return float(np.mean((left == right)[inside])) if inside.any() else 0.0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pydicom
@@ -46,8 +44,8 @@ def open_dicom(path: Path) -> Dataset:
         InputError: It is missing, damaged or truncated.
     """
     try:
-        with quiet():
-            dataset = pydicom.dcmread(path, force=True)
+        _hush()
+        dataset = pydicom.dcmread(path, force=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; was it moved?") from None
     except DAMAGE as error:
@@ -63,8 +61,8 @@ def open_dicom(path: Path) -> Dataset:
 def read_head(path: Path, keywords: list[str]) -> Dataset | None:
     """Some fields of a DICOM file without its pixels, or None where they cannot be read."""
     try:
-        with quiet():
-            return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=keywords)
+        _hush()
+        return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=keywords)
     except DAMAGE:
         return None
 
@@ -86,10 +84,9 @@ def kind_of(dataset: Dataset) -> str:
     return uid.name if uid is not None else "a DICOM object of unknown type"
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep pydicom's remarks on untidy headers from the user, who can do nothing about them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
+def _hush() -> None:
+    """Keep pydicom's remarks on untidy headers from the user, who can do nothing about them.
+
+    One lasting filter: `warnings.catch_warnings` must not be used where several threads read.
+    """
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")  # adds it once

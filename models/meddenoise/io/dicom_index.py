@@ -19,7 +19,7 @@ _SPLITTERS = (
 SORTING_TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "InstanceNumber",
     "Modality", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation", "PixelSpacing",
-    "ImagePositionPatient", "ImageOrientationPatient", *_SPLITTERS,
+    "ImagePositionPatient", "ImageOrientationPatient", "DerivationDescription", *_SPLITTERS,
 ]  # fmt: skip
 
 

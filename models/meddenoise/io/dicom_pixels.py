@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +14,12 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import JPEGExtended12Bit, SecondaryCaptureImageStorage, generate_uid
 
 from meddenoise.errors import InputError
 
 _PIXEL_TAGS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData")
+_STDERR = threading.Lock()
 
 
 def stored_values(dataset: Dataset, path: Path) -> NDArray[Any]:
@@ -79,4 +84,26 @@ def _decompressed(dataset: Dataset) -> NDArray[Any]:
     with tempfile.TemporaryDirectory(prefix="meddenoise-") as folder:
         file = Path(folder) / "frame.dcm"
         bare.save_as(file, write_like_original=False)
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+        if bare.file_meta.TransferSyntaxUID != JPEGExtended12Bit:
+            return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+        with _no_stderr():
+            return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Close the process's stderr for a moment: GDCM prints there that the 8-bit decoder, tried first, fails."""
+    with _STDERR:
+        try:
+            kept = os.dup(2)
+        except OSError:  # there is none
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from meddenoise.errors import InputError
-from meddenoise.io.dicom_file import DAMAGE, kind_of, no_image_reason, open_dicom, quiet
+from meddenoise.io.dicom_file import DAMAGE, kind_of, no_image_reason, open_dicom
 from meddenoise.io.dicom_geometry import Stack, stack_of
 from meddenoise.io.dicom_pixels import bit_range, padding_range, stored_values
 from meddenoise.io.images import Read
@@ -33,8 +33,7 @@ def read_series(name: str, files: tuple[Path, ...]) -> Read:
     """
     datasets = [open_dicom(file) for file in files]
     try:
-        with quiet():
-            return _read(name, files, datasets)
+        return _read(name, files, datasets)
     except DAMAGE as error:
         raise InputError(f"{name}: a header field is missing or not valid: {error}; correct it") from error
 
@@ -105,8 +104,6 @@ def _header(datasets: list[Dataset], files: tuple[Path, ...], array: NDArray[Any
     for dataset, file in zip(datasets, files, strict=True):
         slope, intercept = rescale_of(dataset, file)
         ends += [end * slope + intercept for end in bit_range(dataset)]
-    padding = padding_range(first)
-    slope, intercept = rescale_of(first, files[0])
     description = str(first.get("DerivationDescription", ""))
     return Header(
         dtype=array.dtype.name,
@@ -115,15 +112,43 @@ def _header(datasets: list[Dataset], files: tuple[Path, ...], array: NDArray[Any
         display=array.dtype == np.uint8 and max(ends) <= 255,
         ndim=3 if stack.placed else 2,
         suv_factor=suv_factor(first),
-        padding=None if padding is None else padding[0] * slope + intercept,
+        padding=_padding(datasets, files, array.dtype),
         even=stack.even,
         sources=files,
         ext=".dcm",
         metadata=types.MappingProxyType(
             {MARK: description.removeprefix(MARK).strip()} if description.startswith(MARK) else {}
         ),
-        warnings=stack.warnings,
+        warnings=stack.warnings + _unit_notes(first, files[0]),
     )
+
+
+def _padding(
+    datasets: list[Dataset], files: tuple[Path, ...], dtype: np.dtype[Any]
+) -> tuple[tuple[float, float], ...] | None:
+    """Each slice's padding range through its own rescale; one range where all are the same, None where none has any."""
+    ranges = []
+    for dataset, file in zip(datasets, files, strict=True):
+        slope, intercept = rescale_of(dataset, file)
+        stored = padding_range(dataset) or (np.nan, np.nan)
+        ends = [end * slope + intercept for end in stored]
+        low, high = np.array(sorted(ends)).astype(np.float32 if dtype.kind == "f" else np.float64)  # as the voxels are
+        ranges.append((float(low), float(high)))
+    if np.isnan(ranges).all():
+        return None
+    return (ranges[0],) if len(set(ranges)) == 1 else tuple(ranges)
+
+
+def _unit_notes(dataset: Dataset, path: Path) -> tuple[str, ...]:
+    """What the user should know about the units of a CT, which are Hounsfield units by its rescale alone."""
+    if dataset.get("Modality") != "CT":
+        return ()
+    kind = dataset.get("RescaleType")
+    if kind not in ("HU", "", None):
+        return (f"{path.name}: RescaleType {kind} is not HU; its values are denoised as a CT without units",)
+    if "RescaleSlope" not in dataset and "RescaleIntercept" not in dataset:
+        return (f"{path.name}: a CT without RescaleSlope and RescaleIntercept; its stored values are taken as HU",)
+    return ()
 
 
 def _units(dataset: Dataset) -> str:

@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from meddenoise.errors import InputError, OutputError
 from meddenoise.io.atomic import replacing_file, replacing_folder
-from meddenoise.io.dicom_file import DAMAGE, is_dicom, open_dicom, quiet, read_head
+from meddenoise.io.dicom_file import DAMAGE, is_dicom, open_dicom, read_head
 from meddenoise.io.dicom_pixels import bit_range, padding_range, stored_values
 from meddenoise.io.dicom_read import rescale_of
 from meddenoise.io.dicom_tags import describe_derivation, drop_what_no_longer_holds
@@ -22,7 +22,7 @@ from meddenoise.io.source import MARK, Provenance
 from meddenoise.volume import Volume
 
 
-def write_dicom_series(volume: Volume, folder: Path, provenance: Provenance) -> list[Path]:
+def write_dicom_series(volume: Volume, folder: Path, provenance: Provenance, *, run: str | None = None) -> list[Path]:
     """Write a derived series: one new object per source file, at its own position, with its own rescale.
 
     The values are physical, as ``read_volume`` gave them; each slice goes back through its file's slope and
@@ -33,6 +33,8 @@ def write_dicom_series(volume: Volume, folder: Path, provenance: Provenance) -> 
         volume: A denoised volume whose header still names the DICOM files it was read from.
         folder: The series' own folder, replaced as a whole; or, for a volume of one slice, a name ending in .dcm.
         provenance: What it was made with.
+        run: Any text of its own for one run over many inputs: what was one series before it is one series after it,
+            even where its files are written one by one. By default each call makes a new series.
 
     Returns:
         The files, in slice order.
@@ -48,23 +50,22 @@ def write_dicom_series(volume: Volume, folder: Path, provenance: Provenance) -> 
     assert len(sources) == volume.array.shape[0], (len(sources), volume.array.shape)
     if folder.suffix.lower() == ".dcm" and len(sources) == 1 and not folder.is_dir():
         with replacing_file(folder) as temporary:
-            _write_slice(volume, 0, temporary, provenance, generate_uid(), datetime.now().astimezone())
+            _write_slice(volume, 0, temporary, provenance, run or generate_uid(), datetime.now().astimezone())
         return [folder]
     _check_replaceable(folder)
-    names, uid, now = _names(sources), generate_uid(), datetime.now().astimezone()
+    names, run, now = _names(sources), run or generate_uid(), datetime.now().astimezone()
     with replacing_folder(folder) as temporary:
         for index, name in enumerate(names):
-            _write_slice(volume, index, temporary / name, provenance, uid, now)
+            _write_slice(volume, index, temporary / name, provenance, run, now)
     return [folder / name for name in names]
 
 
-def to_stored(values: NDArray[Any], dataset: Dataset, before: NDArray[Any], path: Path) -> NDArray[Any]:
+def to_stored(values: NDArray[Any], dataset: Dataset, path: Path) -> NDArray[Any]:
     """Physical values of one slice back to stored integers.
 
     Args:
         values: Physical values, shape (rows, columns).
-        dataset: The source object, with its rescale, bits and padding.
-        before: The source's stored values, same shape.
+        dataset: The source object, with its rescale, bits and padding; its pixels are decoded only for the padding.
         path: The source file, for messages.
 
     Returns:
@@ -79,6 +80,7 @@ def to_stored(values: NDArray[Any], dataset: Dataset, before: NDArray[Any], path
     if padding is None:
         return stored
     first, last = padding
+    before = stored_values(dataset, path)
     padded = (before >= first) & (before <= last)
     fallen = (stored >= first) & (stored <= last) & ~padded
     stored[fallen] = last + 1 if last < high else first - 1
@@ -86,23 +88,26 @@ def to_stored(values: NDArray[Any], dataset: Dataset, before: NDArray[Any], path
     return stored
 
 
-def _write_slice(
-    volume: Volume, index: int, target: Path, provenance: Provenance, series_uid: str, now: datetime
-) -> None:
+def _write_slice(volume: Volume, index: int, target: Path, provenance: Provenance, run: str, now: datetime) -> None:
     source = volume.header.sources[index]
     dataset = open_dicom(source)
     try:
-        with quiet():
-            stored = to_stored(volume.array[index], dataset, stored_values(dataset, source), source)
-            describe_derivation(dataset, provenance, now)
-            drop_what_no_longer_holds(dataset)
-            dataset.SeriesInstanceUID = series_uid
-            _set_pixels(dataset, stored)
-            _save(dataset, target)
+        stored = to_stored(volume.array[index], dataset, source)
+        describe_derivation(dataset, provenance, now)
+        drop_what_no_longer_holds(dataset)
+        dataset.SeriesInstanceUID = _series_uid(dataset, provenance, run)
+        _set_pixels(dataset, stored)
+        _save(dataset, target)
     except OSError:
         raise  # of the place written to: the caller says so
     except DAMAGE as error:
         raise InputError(f"{source}: a header field cannot be written again: {error}; correct it") from error
+
+
+def _series_uid(dataset: Dataset, provenance: Provenance, run: str) -> str:
+    """One new UID for each source series and run; objects without one are told apart by their study."""
+    before = str(dataset.get("SeriesInstanceUID") or dataset.get("StudyInstanceUID") or "")
+    return str(generate_uid(entropy_srcs=[before, provenance.sentence(), run]))
 
 
 def _save(dataset: Dataset, target: Path) -> None:

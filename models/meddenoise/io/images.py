@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 import types
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from meddenoise.errors import InputError
 from meddenoise.io.checks import check_file, check_nifti, check_no_labels
 from meddenoise.io.marks import read_mark
+from meddenoise.io.nifti import CODE, as_stored, code_of
 from meddenoise.io.source import DICOM_EXTENSIONS, IMAGE_EXTENSIONS, MARK, PICTURE_EXTENSIONS, extension_of
 from meddenoise.volume import Header
 
@@ -33,6 +33,7 @@ _ROUNDING = 1e-5
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _META_MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR"}
 _DROPPED = ("ITK_", "NRRD_kinds", "NRRD_space", "NRRD_centerings", "NRRD_sizes", "NRRD_thicknesses", "NRRD_axis")
+_NIFTI = (".nii", ".nii.gz")
 _NIFTI_KEPT = ("descrip", "aux_file", "intent_name")
 
 
@@ -63,6 +64,7 @@ def read_image(path: Path) -> Read:
         image, metadata = _open(path, readable, ext, size)
     array = sitk.GetArrayFromImage(image)
     array = array.reshape(array.shape[-3:] if array.ndim > 3 else (1,) * (3 - array.ndim) + array.shape)
+    array, scaling = as_stored(path.name, array, metadata) if ext in _NIFTI else (array, ())
     if ext not in PICTURE_EXTENSIONS:
         check_no_labels(path, metadata, array)
     if array.dtype == np.float64:
@@ -73,12 +75,12 @@ def read_image(path: Path) -> Read:
     header = Header(
         dtype=array.dtype.name,
         stored_range=stored_range,
-        display=array.dtype == np.uint8,
+        display=array.dtype.kind in "iu" and array.dtype.itemsize == 1,
         ndim=min(3, image.GetDimension()),
         sources=(path,),
         ext=ext,
-        metadata=types.MappingProxyType(_kept(path, ext, metadata)),
-        warnings=warnings + note,
+        metadata=types.MappingProxyType(_kept(path, ext, metadata, affine)),
+        warnings=scaling + warnings + note,
     )
     return Read(array, affine, header, stated)
 
@@ -91,7 +93,7 @@ def is_picture(path: Path) -> bool:
 @contextmanager
 def _in_small_letters(path: Path, ext: str) -> Iterator[Path]:
     """The file under a name ITK recognises: it does not know .NII.GZ or .MHA."""
-    if path.name.endswith(ext) or ext not in (".nii", ".nii.gz", ".mha"):
+    if path.name.endswith(ext) or ext not in (*_NIFTI, ".mha"):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="meddenoise-") as folder:
@@ -106,7 +108,7 @@ def _open(path: Path, readable: Path, ext: str, size: int) -> tuple[sitk.Image, 
     try:
         reader.ReadImageInformation()
         metadata = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
-        if ext in (".nii", ".nii.gz") and "dim[0]" in metadata:
+        if ext in _NIFTI and "dim[0]" in metadata:
             check_nifti(path, metadata, size)
         _check_shape(path, reader)
         return reader.Execute(), metadata
@@ -143,9 +145,16 @@ def _stored_range(path: Path, ext: str, array: NDArray[Any]) -> tuple[tuple[floa
     info = np.iinfo(array.dtype)
     if ext not in PICTURE_EXTENSIONS or array.dtype != np.uint16:
         return (float(info.min), float(info.max)), ()
-    bits = max(8, math.ceil(math.log2(int(array.max()) + 1)))
-    note = f"{path.name}: a 16-bit picture, taken as {bits}-bit data by its largest value {int(array.max())}"
-    return (0.0, float(2**bits - 1)), (note,) if bits < 16 else ()
+    return used_range(path.name, array)
+
+
+def used_range(name: str, array: NDArray[Any]) -> tuple[tuple[float, float], tuple[str, ...]]:
+    """Range of the 8 or more bits that integers use, and a sentence where those are fewer than their type has."""
+    low, high = int(array.min()), int(array.max())
+    bits = max(8, high.bit_length(), (-low - 1).bit_length() if low < 0 else 0)
+    signed, held = low < 0, 8 * array.dtype.itemsize
+    note = f"{name}: {held}-bit integers, taken as {bits + signed}-bit data by their values from {low} to {high}"
+    return (float(-(2**bits) if signed else 0), float(2**bits - 1)), (note,) if bits + signed < held else ()
 
 
 def _geometry(
@@ -197,10 +206,12 @@ def affine_of(image: sitk.Image) -> NDArray[np.float64]:
     return affine
 
 
-def _kept(path: Path, ext: str, metadata: Mapping[str, str]) -> dict[str, str]:
+def _kept(path: Path, ext: str, metadata: Mapping[str, str], affine: NDArray[np.float64]) -> dict[str, str]:
     """Header fields to carry over, and our own mark where the file is a result of ours."""
-    if ext in (".nii", ".nii.gz"):
+    if ext in _NIFTI:
         kept = {key: metadata[key] for key in _NIFTI_KEPT if metadata.get(key, "").strip()}
+        code = code_of(metadata, affine)
+        kept |= {CODE: code} if code else {}
     elif ext in PICTURE_EXTENSIONS:
         kept = {}
     else:

@@ -9,7 +9,7 @@ import numpy as np
 
 from meddenoise.errors import InputError
 from meddenoise.io.dicom_read import read_series
-from meddenoise.io.images import Read, is_picture, read_image
+from meddenoise.io.images import Read, is_picture, read_image, used_range
 from meddenoise.io.modality import decide
 from meddenoise.io.source import MARK, Source
 from meddenoise.io.sources import find_sources
@@ -50,10 +50,11 @@ def read_volume(
             "XR",
             (*notes, f"{name}: a picture has no physical units; it is denoised as one, not as {chosen}"),
         )
-    units = read.header.units if is_series else ("HU" if chosen == "CT" else "")
-    units = "" if read.header.display else units
-    warnings = read.header.warnings + notes + _mark_note(source, read)
-    header = replace(read.header, units=units, modality_source=decision.source, warnings=warnings)
+    units, unit_notes = _units(source, read, chosen)
+    by_bits = chosen == "XR" and not (is_series or picture) and read.array.dtype.kind in "iu"
+    bits, bit_notes = used_range(name, read.array) if by_bits else (None, ())
+    warnings = (*read.header.warnings, *notes, *unit_notes, *bit_notes, *_mark_note(source, read))
+    header = replace(read.header, units=units, used_range=bits, modality_source=decision.source, warnings=warnings)
     return Volume(read.array, read.affine, chosen, header)
 
 
@@ -65,6 +66,19 @@ def provenance_of(volume: Volume | Path | str) -> str | None:
         return None
     name = header.sources[0].name if header.sources else "the image"
     return f"{name}: is already a result of {MARK} ({mark}); denoising it again removes more than noise"
+
+
+def _units(source: Source, read: Read, modality: Modality) -> tuple[str, tuple[str, ...]]:
+    """The physical unit; a CT by option or guess is taken to be in HU, with a warning where it does not look so."""
+    if read.header.display:
+        return "", ()
+    if source.series_uid is not None and (modality != "CT" or read.stated == "CT"):
+        return read.header.units, ()
+    if modality != "CT":
+        return "", ()
+    low = float(read.array.min())
+    note = f"{source.path.name}: taken as Hounsfield units, but no value is below 0 (lowest: {low:g}); is it in HU?"
+    return "HU", (note,) if low >= 0 else ()
 
 
 def _mark_note(source: Source, read: Read) -> tuple[str, ...]:

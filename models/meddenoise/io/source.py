@@ -25,7 +25,8 @@ class Source:
 
     Attributes:
         path: The file, or the folder of a DICOM series as the user named it.
-        files: The files that hold it, unsorted; empty for a folder without images, which then cannot be read.
+        files: The files that hold it, unsorted, those that a detached header names among them; empty for a folder
+            without images, which then cannot be read.
         stem: Name for results: the file name without its (double) extension; for a series the folder's name, with
             "-<SeriesNumber>" where one folder holds several image series.
         series_uid: SeriesInstanceUID for DICOM, else None.

@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meddenoise.errors import OptionError
-from meddenoise.io.dicom_file import DAMAGE, is_dicom, no_image_reason, quiet, read_head
+from meddenoise.io.detached import data_files
+from meddenoise.io.dicom_file import DAMAGE, is_dicom, no_image_reason, read_head
 from meddenoise.io.dicom_index import SORTING_TAGS, Entry, series_of, stacks_of
-from meddenoise.io.source import IMAGE_EXTENSIONS, Source, extension_of, stem_of
+from meddenoise.io.source import IMAGE_EXTENSIONS, MARK, Source, extension_of, stem_of
 
 
 def find_sources(paths: Sequence[Path], *, series: str | None = None) -> tuple[list[Source], list[str]]:
     """Find the images and DICOM series under the paths given.
 
     A folder with DICOM in it or in its sub-folders, by content, is split by SeriesInstanceUID, and a series further
-    where its files differ in size or direction or form several volumes. Any other folder is its own image files. A
+    where its files differ in size or direction or form several volumes. Results of ours among other images there are
+    left out, unless ``series`` names one. Any other folder is its own image files. A
     file is one source, DICOM or not. What cannot be read, such as a missing file, is a source all the same, and
     ``read_volume`` raises the error that names it: so one bad input among many does not stop the others.
 
@@ -33,13 +35,13 @@ def find_sources(paths: Sequence[Path], *, series: str | None = None) -> tuple[l
     found: list[Source] = []
     skipped: list[str] = []
     for path in map(Path, dict.fromkeys(paths)):
-        found += _in_folder(path, skipped) if path.is_dir() else [_of_file(path)]
+        found += _in_folder(path, skipped, ours=series is not None) if path.is_dir() else [_of_file(path)]
     return (found, skipped) if series is None else (_chosen(found, series, skipped), skipped)
 
 
 def _of_file(path: Path) -> Source:
     if not is_dicom(path):
-        return Source(path, (path,), stem_of(path), None)
+        return Source(path, (path, *data_files(path)), stem_of(path), None)
     head = read_head(path, ["SeriesInstanceUID"])
     return Source(path, (path,), stem_of(path), str(head.get("SeriesInstanceUID", "")) if head else "")
 
@@ -55,14 +57,15 @@ def _chosen(found: list[Source], series: str, skipped: list[str]) -> list[Source
     return chosen
 
 
-def _in_folder(folder: Path, skipped: list[str]) -> list[Source]:
+def _in_folder(folder: Path, skipped: list[str], *, ours: bool) -> list[Source]:
     files = sorted(f for f in folder.rglob("*") if f.is_file() and not _hidden(f.relative_to(folder)))
     dicom = [file for file in files if is_dicom(file)]
     if not dicom:
         return _image_files(folder, skipped)
     own = [file for file in files if file.parent == folder and extension_of(file) in IMAGE_EXTENSIONS]
     skipped += [f"{file}: skipped, the folder holds DICOM; name the file itself to denoise it" for file in own]
-    named = _named(folder, series_of(_image_entries(dicom, skipped)))
+    entries = _image_entries(dicom, skipped)
+    named = _named(folder, series_of(entries if ours else _without_ours(folder, entries, skipped)))
     return named or [Source(folder, (), folder.resolve().name, None)]
 
 
@@ -75,7 +78,7 @@ def _image_files(folder: Path, skipped: list[str]) -> list[Source]:
         elif file.name.lower().endswith(".seg.nrrd"):
             skipped.append(f"{file}: skipped, a segmentation is not an image to denoise")
         else:
-            sources.append(Source(file, (file,), stem_of(file), None))
+            sources.append(_of_file(file))
     return sources or [Source(folder, (), folder.resolve().name, None)]
 
 
@@ -95,10 +98,19 @@ def _image_entries(files: Sequence[Path], skipped: list[str]) -> list[Entry]:
     return list(entries.values())
 
 
+def _without_ours(folder: Path, entries: list[Entry], skipped: list[str]) -> list[Entry]:
+    """Leave out results of ours, which an earlier run may have put below the folder; all stay where all are ours."""
+    others = [entry for entry in entries if not str(entry.head.get("DerivationDescription", "")).startswith(MARK)]
+    if not others or len(others) == len(entries):
+        return entries
+    count = len(entries) - len(others)
+    skipped.append(f"{folder}: {count} files skipped, results of {MARK}; name their own folder to denoise them again")
+    return others
+
+
 def _named(folder: Path, series: dict[str, list[Entry]]) -> list[Source]:
     """One source per stack, with stems that differ."""
-    with quiet():
-        stacks = [(uid, stack) for uid, entries in series.items() for stack in _stacks(entries)]
+    stacks = [(uid, stack) for uid, entries in series.items() for stack in _stacks(entries)]
     base = folder.resolve().name
     if len(stacks) == 1:
         stems = [base]

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from meddenoise.errors import GeometryError, OutputError
 from meddenoise.io.atomic import replacing_file
+from meddenoise.io.detached import check_payload_free
 from meddenoise.io.images import sheared_by
 from meddenoise.io.marks import add_mark, nifti_description
+from meddenoise.io.nifti import CODE, set_code
 from meddenoise.io.source import IMAGE_EXTENSIONS, MARK, PICTURE_EXTENSIONS, extension_of
 from meddenoise.volume import Volume
 
@@ -36,7 +38,7 @@ def write_volume(volume: Volume, path: Path) -> Path:
 
     Integers are rounded and clipped to the type's and the header's range. NRRD and MHA are raw, .nii.gz, PNG and TIFF
     are compressed. The mark in ``volume.header.metadata["MedDenoise"]`` goes along. The file appears whole or not at
-    all; an existing one is replaced.
+    all; an existing one is replaced. The voxels of .mhd and .nhdr lie in NAME.raw, which only replaces its own.
 
     Raises:
         GeometryError: The slices are unevenly spaced, or the format cannot hold the geometry.
@@ -45,6 +47,7 @@ def write_volume(volume: Volume, path: Path) -> Path:
     path = Path(path)
     ext = extension_of(path)
     _check_format(volume, path, ext)
+    check_payload_free(path)
     image = _image_of(volume, path, ext)
     writer = sitk.ImageFileWriter()
     writer.SetUseCompression(ext == ".nii.gz" or ext in PICTURE_EXTENSIONS)
@@ -63,6 +66,8 @@ def write_volume(volume: Volume, path: Path) -> Path:
             raise OutputError(f"{path}: cannot be written, is the disk full? {reason}") from error
         if ext in _NIFTI:
             _check_nifti_written(temporary, path, ext, nbytes)
+            if volume.header.metadata.get(CODE, "").isdecimal():
+                set_code(temporary, ext, volume.header.metadata[CODE])
         if mark and ext in PICTURE_EXTENSIONS:
             add_mark(temporary, ext, mark)
     return path
