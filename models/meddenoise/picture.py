@@ -90,7 +90,7 @@ class _Panel:
 
 
 def _window(volume: Volume, pixels: NDArray[Any]) -> tuple[float, float]:
-    if volume.modality == "CT" and not volume.header.display:
+    if volume.header.units == "HU":
         return CT_WINDOW
     low, high = (float(p) for p in np.percentile(pixels, WINDOW_PERCENTILES))
     if high <= low:
