@@ -47,3 +47,11 @@ def test_noisy_image_of_few_whole_values_is_read(tmp_path, dtype):
 def test_flat_float_image_of_fractions_is_read(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(regions(0.0, 0.5, 0.7)), str(tmp_path / "a.nrrd"))
     assert read_volume(tmp_path / "a.nrrd").array.max() == np.float32(0.7)
+
+
+def test_small_region_in_few_slices_of_a_long_stack_is_found(tmp_path):
+    array = np.zeros((150, 30, 30), np.uint8)
+    array[71:73, 10:20, 10:20] = 1
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "a.nrrd"))
+    with pytest.raises(InputError, match="looks like a label map"):
+        read_volume(tmp_path / "a.nrrd")

@@ -196,7 +196,7 @@ def _stored(volume: Volume, removed: NDArray[np.float32], strength: float) -> ND
     noisy = volume.array
     if not removed.any():
         return noisy.copy()
-    exact = noisy.astype(np.float64 if noisy.dtype.itemsize > 2 else np.float32)
+    exact: NDArray[Any] = noisy.astype(np.float64 if noisy.dtype.itemsize > 2 else np.float32)
     clean: NDArray[Any] = exact + strength * (np.clip(exact - removed, noisy.min(), noisy.max()) - exact)
     if noisy.dtype.kind in "iu":
         clean = np.rint(clean)

@@ -17,7 +17,7 @@ from meddenoise.io.source import extension_of
 _CHUNK = 1 << 22
 _ENDS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 _FEW_LABELS, _MOST_LABELS = 32, 256
-_SAMPLE = 1 << 18
+_SAMPLE, _SLICES = 1 << 18, 16
 _LABEL_INTENT, _VECTOR_INTENTS = 1002, range(1003, 1012)
 
 
@@ -104,8 +104,9 @@ def check_no_labels(path: Path, metadata: Mapping[str, str], values: NDArray[Any
     way_out = "denoise the image it was drawn on"
     if path.name.lower().endswith(".seg.nrrd") or any(key.startswith("Segment0_") for key in metadata):
         raise InputError(f"{path}: is a segmentation; {way_out}")
-    found = _few_values(values) if values.shape[-1] > 1 else None
-    if found is None or len(found) < 2:
+    values = _telling_slices(values)
+    found = _few_values(values) if values.size and values.shape[-1] > 1 else None
+    if found is None:
         return
     span = int(found[-1]) - int(found[0]) + 1
     dense = 0.9 if span < 2 * len(found) else 0.75  # images of 8 bits use most values of their range, labels do not
@@ -115,6 +116,12 @@ def check_no_labels(path: Path, metadata: Mapping[str, str], values: NDArray[Any
             f"{path}: looks like a label map ({len(found)} values from {int(found[0])} to {int(found[-1])} in flat "
             f"regions); {way_out}"
         )
+
+
+def _telling_slices(values: NDArray[Any]) -> NDArray[Any]:
+    """At most 16 slices, evenly spread, of those that are not constant."""
+    telling = [index for index, one in enumerate(values) if one.min() != one.max()]
+    return values[telling[:: -(-len(telling) // _SLICES) or 1]]
 
 
 def _few_values(values: NDArray[Any]) -> NDArray[Any] | None:
