@@ -28,6 +28,8 @@ LIGHT = ("networks", "noise", "noise_level", "intensity", "training")
 HOMES = {  # who may import what
     "pydicom": ("io",),
     "SimpleITK": ("io",),
+    "dicomanonymizer": ("io",),
+    "dicomweb_client": ("server",),
     "monailabel": ("server",),
     "monai": ("server",),
     "fastapi": ("server",),
@@ -40,7 +42,7 @@ HOMES = {  # who may import what
     "slicer": (),
     "qt": (),
 }
-REQUIRED = {"torch", "numpy", "SimpleITK", "pydicom", "safetensors", "PIL"}
+REQUIRED = {"torch", "numpy", "SimpleITK", "pydicom", "dicomanonymizer", "safetensors", "PIL"}
 """What setup.py requires without any extra, by import name."""
 
 INSIDE_A_ROOM = {  # rooms of one layer that may use one another, in this direction only

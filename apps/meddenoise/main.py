@@ -13,8 +13,9 @@ from monailabel.tasks.activelearning.random import Random
 
 from meddenoise import __version__, weights
 from meddenoise.server.checks import check_image, check_model
-from meddenoise.server.datastore import studies_folder
+from meddenoise.server.datastore import PacsDatastore, studies_folder
 from meddenoise.server.models import POOL
+from meddenoise.server.pacs import cache_folder, pacs_of
 from meddenoise.server.problems import http_errors
 
 
@@ -37,9 +38,13 @@ class MedDenoiseApp(MONAILabelApp):
         """A studies folder, or a DICOMweb address."""
         return self.init_remote_datastore() if "://" in self.studies else studies_folder(self.studies)
 
+    def init_remote_datastore(self):
+        """The PACS, without what MONAI Label would download for DICOM SEG."""
+        return PacsDatastore(pacs_of(self.studies), cache_folder())
+
     def init_infers(self):
         """One task per published model."""
-        return {name: DenoiseTask(name, POOL) for name in weights.available()}
+        return {name: DenoiseTask(name, POOL, self.datastore()) for name in weights.available()}
 
     def init_strategies(self):
         """How the next image is chosen."""
@@ -59,8 +64,7 @@ class MedDenoiseApp(MONAILabelApp):
         with http_errors():
             check_model(request.get("model"), self._infers)
             check_image(request.get("image"), datastore or self.datastore(), paths=True)
+            if isinstance(self.datastore(), PacsDatastore) and request.pop("save_label", False):
+                request["store"] = True  # what a label is to a folder
             request.setdefault("label_tag", f"denoised_{request['model']}")  # where save_label keeps it: never a target
             return super().infer(request, datastore)
-
-    def _download_dcmqi_tools(self):
-        """Nothing: MONAI Label would fetch tools for DICOM SEG from the internet at start."""

@@ -82,6 +82,9 @@ def _add_denoise(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--replace-nonfinite", type=_finite, metavar="VALUE", help="put VALUE in place of NaN and infinite voxels"
     )
+    parser.add_argument(
+        "--deidentify", action="store_true", help="take the patient out of DICOM results (PS3.15 basic profile)"
+    )
     parser.set_defaults(run=_denoise)
 
 
@@ -96,7 +99,9 @@ def _add_models(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("serve", help="start a MONAI Label server", description="Start a MONAI Label server.")
-    parser.add_argument("--studies", type=Path, required=True, metavar="DIR", help="folder of images to serve")
+    parser.add_argument(
+        "--studies", required=True, metavar="DIR|URL", help="folder of images, or DICOMweb address of a PACS, to serve"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=_port, default=8000, help="default: 8000")
     parser.add_argument("--app", type=Path, metavar="DIR", help="another app folder than MedDenoise's own")
@@ -141,6 +146,7 @@ def _denoise(arguments: argparse.Namespace) -> int:
             format=arguments.format,
             series=arguments.series,
             replace_nonfinite=arguments.replace_nonfinite,
+            deidentify=arguments.deidentify,
         )
     )
 

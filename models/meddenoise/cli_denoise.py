@@ -7,13 +7,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from meddenoise.errors import GeometryError, MedDenoiseError, OptionError, OutputError
 from meddenoise.inference import Denoiser, Result
-from meddenoise.io import Provenance, Source, find_sources, read_volume, write_dicom_series, write_volume
+from meddenoise.io import Deidentifier, Provenance, Source, find_sources, read_volume, write_dicom_series, write_volume
 from meddenoise.io.atomic import replacing_file
+from meddenoise.io.deidentify import PIXELS_NOT_LOOKED_AT
 from meddenoise.report import as_dict, as_markdown, picture
 from meddenoise.volume import Modality, Volume
 
@@ -36,6 +37,7 @@ class Job:
     format: str | None = None
     series: str | None = None
     replace_nonfinite: float | None = None
+    deidentify: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,16 @@ def run(job: Job) -> int:
     sources, skipped = find_sources(job.inputs, series=job.series)
     for sentence in skipped:
         _warn(sentence)
-    plans = [_plan(source, job) for source in sources]
+    plans = [_plan(source, job) for source in (_unnamed(sources) if job.deidentify else sources)]
     _check_names(plans)
     _check_writable(job.output)
     denoiser = Denoiser.load(job.model, device=job.device)
+    deidentifier = _deidentifier(plans) if job.deidentify else None
     failed = 0
     for number, plan in enumerate(plans, 1):
         progress = _Progress(f"[{number}/{len(plans)}] {plan.source.stem}")
         try:
-            line = _one(plan, job, denoiser, progress)
+            line = _one(plan, job, denoiser, progress, deidentifier)
         except (MedDenoiseError, OSError, MemoryError) as error:
             failed += 1
             progress.clear()
@@ -95,6 +98,27 @@ def run(job: Job) -> int:
     if failed and len(plans) > 1:
         _warn(f"{len(plans) - failed} of {len(plans)} inputs were denoised, {failed} failed")
     return 1 if failed else 0
+
+
+def _unnamed(sources: Sequence[Source]) -> list[Source]:
+    """The sources under names that tell nothing, because results are called like their inputs."""
+    return [replace(source, stem=f"deidentified-{number:03d}") for number, source in enumerate(sources, 1)]
+
+
+def _deidentifier(plans: Sequence[Plan]) -> Deidentifier:
+    """One for all results, so that they stay together by patient and study.
+
+    Raises:
+        OptionError: A result would not be DICOM.
+    """
+    other = next((plan for plan in plans if not plan.as_dicom), None)
+    if other is not None:
+        raise OptionError(
+            f"{other.source.path}: --deidentify is for DICOM to DICOM, and this would become {other.result.name}; "
+            "give DICOM and leave --format out"
+        )
+    _warn(f"--deidentify: {PIXELS_NOT_LOOKED_AT}")
+    return Deidentifier()
 
 
 def _plan(source: Source, job: Job) -> Plan:
@@ -147,7 +171,7 @@ def _check_writable(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
 
 
-def _one(plan: Plan, job: Job, denoiser: Denoiser, progress: _Progress) -> str:
+def _one(plan: Plan, job: Job, denoiser: Denoiser, progress: _Progress, deidentifier: Deidentifier | None) -> str:
     """Read, denoise and write one input; returns the line for the user."""
     volume = read_volume(plan.source, modality=job.modality, replace_nonfinite=job.replace_nonfinite)
     if not volume.header.even and (plan.difference or not plan.as_dicom):
@@ -158,19 +182,20 @@ def _one(plan: Plan, job: Job, denoiser: Denoiser, progress: _Progress) -> str:
         _warn(sentence)
     if plan.as_dicom:
         model = result.model
-        write_dicom_series(result.volume, plan.result, Provenance(model["name"], model["version"], job.strength))
+        provenance = Provenance(model["name"], model["version"], job.strength)
+        write_dicom_series(result.volume, plan.result, provenance, deidentifier=deidentifier)
     else:
         write_volume(result.volume, plan.result)
     if plan.difference:
         write_volume(result.difference, plan.difference)
     if plan.reports:
-        _write_reports(volume, result, plan)
+        _write_reports(volume, result, plan, named=not job.deidentify)
     return f"{_named(plan.source)} -> {plan.result}{_noise(result)}"
 
 
-def _write_reports(volume: Volume, result: Result, plan: Plan) -> None:
+def _write_reports(volume: Volume, result: Result, plan: Plan, *, named: bool) -> None:
     as_json, as_text, as_picture = plan.reports
-    name = plan.source.stem if plan.source.path.is_dir() else plan.source.path.name
+    name = plan.source.path.name if named and plan.source.path.is_file() else plan.source.stem
     numbers = json.dumps(as_dict(volume, result, name=name), indent=2, ensure_ascii=False) + "\n"
     for path, text in ((as_json, numbers), (as_text, as_markdown(volume, result, name=name))):
         with replacing_file(path) as temporary:

@@ -9,6 +9,8 @@ from typing import Any
 
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
+from meddenoise.io import Provenance
+from meddenoise.server.datastore import need_pacs
 from meddenoise.server.images import read_image, report, write_result
 from meddenoise.server.models import ModelPool
 from meddenoise.server.options import Options, shown_to_clients
@@ -22,7 +24,7 @@ class DenoiseTask(InferTask):
     It is of the type "others", because its result is an image and not a label map, and has no labels.
     """
 
-    def __init__(self, model: str, pool: ModelPool) -> None:
+    def __init__(self, model: str, pool: ModelPool, datastore: Any = None) -> None:
         super().__init__(
             type=InferType.OTHERS,
             labels=None,
@@ -33,6 +35,7 @@ class DenoiseTask(InferTask):
         )
         self.model = model
         self.pool = pool
+        self.datastore = datastore
 
     def is_valid(self) -> bool:
         """Whether the weights are there and verify; the pool logs the reason where not."""
@@ -41,6 +44,7 @@ class DenoiseTask(InferTask):
     def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Denoise the image at ``request["image"]``, a path; return the result's path and the JSON beside it."""
         options = Options.from_request(request)
+        pacs = need_pacs(self.datastore) if options.store else None
         start = perf_counter()
         volume = read_image(Path(request["image"]), options)
         read = perf_counter()
@@ -49,4 +53,8 @@ class DenoiseTask(InferTask):
         path = write_result(result, options)
         latencies = {"pre": read - start, "infer": denoised - read, "write": perf_counter() - denoised}
         logger.info("%s: %d slices, seconds %s", self.model, volume.array.shape[0], latencies)
-        return str(path), report(volume, result, options, latencies)
+        answer = report(volume, result, options, latencies)
+        if pacs is not None:
+            provenance = Provenance(result.model["name"], result.model["version"], options.strength)
+            answer["stored"] = pacs.store(result.volume, provenance, deidentify=options.deidentify)
+        return str(path), answer

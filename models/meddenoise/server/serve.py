@@ -13,11 +13,12 @@ from meddenoise.server.home import app_folder, why_not_writable
 LOOPBACK = "127.0.0.1"
 
 
-def serve(studies: Path, *, host: str = LOOPBACK, port: int = 8000, app_dir: Path | None = None) -> int:
-    """Serve the images of a folder until interrupted.
+def serve(studies: Path | str, *, host: str = LOOPBACK, port: int = 8000, app_dir: Path | None = None) -> int:
+    """Serve the images of a folder or of a PACS until interrupted.
 
     Args:
-        studies: Folder of images; MONAI Label keeps its own list in it, so it must be writable.
+        studies: Folder of images, which must be writable because MONAI Label keeps its own list in it; or the
+            DICOMweb address of a PACS.
         host: Address to listen on. The default is this machine only; there is no login.
         port: TCP port.
         app_dir: The app to serve; the checkout's or the installed one by default.
@@ -29,7 +30,7 @@ def serve(studies: Path, *, host: str = LOOPBACK, port: int = 8000, app_dir: Pat
         ServiceError: MONAI Label is not installed, the folder or the port cannot be used, or the server did not start.
     """
     check_installed()
-    check_folder(studies)
+    check_studies(studies)
     check_port(host, port)
     app = app_folder() if app_dir is None else app_dir
     from monailabel.main import Main
@@ -51,6 +52,16 @@ def check_installed() -> None:
     """Raise ServiceError unless MONAI Label, which the bare package leaves out, is there."""
     if importlib.util.find_spec("monailabel") is None:
         raise ServiceError("the server needs MONAI Label: python -m pip install 'meddenoise[server]'")
+
+
+def check_studies(studies: Path | str) -> None:
+    """Raise ServiceError unless the studies folder can be used, or the PACS at the address answers."""
+    if "://" not in str(studies):
+        check_folder(Path(studies))
+        return
+    from meddenoise.server.pacs import pacs_of
+
+    pacs_of(str(studies)).check()
 
 
 def check_folder(studies: Path) -> None:
