@@ -24,6 +24,8 @@ PIXELS_NOT_LOOKED_AT = (
 )
 
 _STANDARD_UIDS = "1.2.840.10008."
+_DATES = {"DA": ("00010101", "19000101"), "DT": ("00010101010101.000000+0000", "19000101000000.000000+0000")}
+"""The package's dates of the year 1, which validators refuse, and ours."""
 _CODE = ("113100", "DCM", "Basic Application Confidentiality Profile")
 
 Rule = Callable[[Dataset, Any], None]
@@ -32,7 +34,7 @@ Rule = Callable[[Dataset, Any], None]
 class Deidentifier:
     """Takes out of a DICOM header what tells who the patient is, in place.
 
-    Dates become 0001-01-01. UIDs and the patient's name and number become others: one object gives the same
+    Dates become 1900-01-01. UIDs and the patient's name and number become others: one object gives the same
     replacement for the same value every time, so that slices, series and studies stay together, and another object
     gives others. Private elements and elements that pydicom does not know are removed. The caller writes the file's
     meta information anew.
@@ -48,12 +50,12 @@ class Deidentifier:
         Raises:
             OutputError: An attribute has a form for which there is no replacement; nothing may be written then.
         """
-        pseudonym = self._pseudonym(dataset)
+        code = self._code_of_patient(dataset)
         try:
             self._clean(dataset)
         except (NotImplementedError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise OutputError(f"the DICOM header cannot be de-identified ({error}); nothing was written") from error
-        dataset.PatientName = dataset.PatientID = pseudonym
+        dataset.PatientName, dataset.PatientID = f"Anonymous^{code}", f"ANON-{code}"
         dataset.PatientIdentityRemoved = "YES"
         dataset.DeidentificationMethod = [
             f"DICOM PS3.15 {EDITION} basic profile",
@@ -87,6 +89,8 @@ class Deidentifier:
             if element.VR == "SQ":
                 for item in element.value:
                     self._clean(item)
+            elif element.VR in _DATES and element.value == _DATES[element.VR][0]:
+                element.value = _DATES[element.VR][1]
 
     def _replace_uids(self, dataset: Dataset, tag: Any) -> None:
         element = dataset.get(tag)
@@ -101,11 +105,11 @@ class Deidentifier:
         uid = uid.strip("\0 ")
         return uid if uid.startswith(_STANDARD_UIDS) or not uid else generate_uid(entropy_srcs=[self._salt, uid])
 
-    def _pseudonym(self, dataset: Dataset) -> str:
-        """A made-up name that keeps patients apart."""
+    def _code_of_patient(self, dataset: Dataset) -> str:
+        """A code that keeps patients apart."""
         known = "\0".join(str(dataset.get(keyword, "")) for keyword in ("PatientID", "IssuerOfPatientID"))
         known = known if known.strip("\0") else str(dataset.get("PatientName", ""))
-        return "ANON-" + hashlib.sha256(f"{self._salt}{known}".encode()).hexdigest()[:12].upper()
+        return hashlib.sha256(f"{self._salt}{known}".encode()).hexdigest()[:12].upper()
 
 
 def _keep(dataset: Dataset, tag: Any) -> None:
