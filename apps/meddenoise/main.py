@@ -43,7 +43,7 @@ class MedDenoiseApp(MONAILabelApp):
         return PacsDatastore(pacs_of(self.studies), cache_folder())
 
     def init_infers(self):
-        """One task per published model."""
+        """One task per model, published or the site's own."""
         return {name: DenoiseTask(name, POOL, self.datastore()) for name in weights.available()}
 
     def init_strategies(self):

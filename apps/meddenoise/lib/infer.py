@@ -14,6 +14,7 @@ from meddenoise.server.datastore import need_pacs
 from meddenoise.server.images import read_image, report, write_result
 from meddenoise.server.models import ModelPool
 from meddenoise.server.options import Options, shown_to_clients
+from meddenoise.server.progress import handle_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,19 +38,35 @@ class DenoiseTask(InferTask):
         self.pool = pool
         self.datastore = datastore
 
+    def info(self) -> dict[str, Any]:
+        """MONAI Label's description, with the version of the weights and what they were trained on."""
+        card = self.pool.get(self.model).card
+        return {
+            **super().info(),
+            "version": card.version,
+            "sha256": card.sha256,
+            "summary": card.description,
+            "modalities": card.modalities,
+        }
+
     def is_valid(self) -> bool:
         """Whether the weights are there and verify; the pool logs the reason where not."""
         return self.pool.problem(self.model) is None
 
     def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Denoise the image at ``request["image"]``, a path; return the result's path and the JSON beside it."""
-        options = Options.from_request(request)
+        options, handle = Options.from_request(request), handle_of(request)
         pacs = need_pacs(self.datastore) if options.store else None
         start = perf_counter()
+        handle.enter("reading")
         volume = read_image(Path(request["image"]), options)
         read = perf_counter()
-        result = self.pool.get(self.model, options.device)(volume, strength=options.strength)
+        handle.enter("denoising")
+        denoise = self.pool.get(self.model, options.device)
+        uncertain = options.output_type == "uncertainty"
+        result = denoise(volume, strength=options.strength, uncertainty=uncertain, progress=handle.count)
         denoised = perf_counter()
+        handle.enter("writing")
         path = write_result(result, options)
         latencies = {"pre": read - start, "infer": denoised - read, "write": perf_counter() - denoised}
         logger.info("%s: %d slices, seconds %s", self.model, volume.array.shape[0], latencies)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from meddenoise.errors import InputError, MedDenoiseError
+from meddenoise.errors import InputError, MedDenoiseError, OptionError
 from meddenoise.inference import Result
-from meddenoise.io import find_sources, read_volume, write_volume
-from meddenoise.report import as_dict
-from meddenoise.server.options import Options
+from meddenoise.io import Deidentifier, Provenance, find_sources, read_volume, write_dicom_series, write_volume
+from meddenoise.report import as_dict, as_markdown
+from meddenoise.server.options import DICOM, Options
 from meddenoise.volume import Volume
 
 
@@ -45,19 +46,48 @@ def write_result(result: Result, options: Options) -> Path:
     """Write what the client asked for into a new temporary file, which MONAI Label removes once it is sent.
 
     Raises:
+        OptionError: DICOM was asked for, and the input was none.
         OutputError: The format cannot hold the image, or there is no room for it.
     """
-    wanted = result.difference if options.output_type == "difference" else result.volume
-    handle, name = tempfile.mkstemp(prefix=f"{options.output_type}-", suffix=options.result_extension)
+    dicom = options.result_extension == DICOM
+    handle, name = tempfile.mkstemp(
+        prefix=f"{options.output_type}-", suffix=".zip" if dicom else options.result_extension
+    )
     os.close(handle)
     path = Path(name)
     try:
-        return write_volume(stored_as(wanted, options.result_dtype), path)
+        if dicom:
+            return _write_series(result, options, path)
+        return write_volume(stored_as(_wanted(result, options), options.result_dtype), path)
     except BaseException as error:
         path.unlink(missing_ok=True)
         if isinstance(error, MedDenoiseError):
             raise type(error)(str(error).replace(f"{path}: ", "")) from error.__cause__
         raise
+
+
+def _wanted(result: Result, options: Options) -> Volume:
+    if options.output_type == "uncertainty":
+        assert result.uncertainty is not None, "the denoiser was not asked for it"
+        return result.uncertainty
+    return result.difference if options.output_type == "difference" else result.volume
+
+
+def _write_series(result: Result, options: Options, path: Path) -> Path:
+    """Write the derived DICOM series as a zip."""
+    if result.volume.header.ext != DICOM:
+        raise OptionError(
+            f"a DICOM result can only be derived from DICOM, the input was {result.volume.header.ext}; "
+            "choose another result_extension"
+        )
+    provenance = Provenance(result.model["name"], result.model["version"], options.strength)
+    deidentifier = Deidentifier() if options.deidentify else None
+    with tempfile.TemporaryDirectory(prefix="meddenoise-") as folder:
+        files = write_dicom_series(result.volume, Path(folder) / "series", provenance, deidentifier=deidentifier)
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in files:
+                archive.write(file, file.name)
+    return path
 
 
 def stored_as(volume: Volume, dtype: str) -> Volume:
@@ -85,8 +115,10 @@ def report(volume: Volume, result: Result, options: Options, latencies: Mapping[
     stages = {"pre": 0.0, "infer": 0.0, "invert": 0.0, "post": 0.0, "write": 0.0, **latencies}
     times = {name: round(seconds, 3) for name, seconds in stages.items()}
     said = as_dict(volume, result)
+    page = {"report": as_markdown(volume, result)} if options.report else {}
     return {
         **said,
+        **page,
         "label_names": {},
         "latencies": {**times, "total": round(sum(stages.values()), 3), "transform": {}},
         "output_type": options.output_type,
