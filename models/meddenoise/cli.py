@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meddenoise import __version__
+from meddenoise.cli_serve import add_serve, add_token, need_server, port
 from meddenoise.errors import MedDenoiseError, OptionError
 from meddenoise.volume import MODALITIES
 
@@ -54,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_denoise(commands)
     _add_models(commands)
-    _add_serve(commands)
+    add_serve(commands)
+    add_token(commands)
     _add_demo(commands)
     _add_train(commands)
     return parser
@@ -97,24 +99,13 @@ def _add_models(commands: Commands[argparse.ArgumentParser]) -> None:
     show.set_defaults(run=_show_model)
 
 
-def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("serve", help="start a MONAI Label server", description="Start a MONAI Label server.")
-    parser.add_argument(
-        "--studies", required=True, metavar="DIR|URL", help="folder of images, or DICOMweb address of a PACS, to serve"
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
-    parser.add_argument("--port", type=_port, default=8000, help="default: 8000")
-    parser.add_argument("--app", type=Path, metavar="DIR", help="another app folder than MedDenoise's own")
-    parser.set_defaults(run=_serve)
-
-
 def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
     text = "denoise three example images through a server of its own"
     parser = commands.add_parser("demo", help=text, description=text.capitalize() + ".")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("meddenoise-demo"), metavar="DIR", help="default: ./meddenoise-demo"
     )
-    parser.add_argument("--port", type=_port, help="default: a free one")
+    parser.add_argument("--port", type=port, help="default: a free one")
     parser.set_defaults(run=_demo)
 
 
@@ -176,15 +167,8 @@ def _show_model(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _serve(arguments: argparse.Namespace) -> int:
-    _need_server()
-    from meddenoise.server.serve import serve
-
-    return serve(arguments.studies, host=arguments.host, port=arguments.port, app_dir=arguments.app)
-
-
 def _demo(arguments: argparse.Namespace) -> int:
-    _need_server()
+    need_server()
     from meddenoise.server.demo import demo
 
     return demo(arguments.output, port=arguments.port, say=_say)
@@ -205,14 +189,6 @@ def _train_student(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _need_server() -> None:
-    """Say what to install where MONAI Label is missing, before anything of the server is imported."""
-    from importlib.util import find_spec
-
-    if find_spec("monailabel") is None:
-        raise OptionError("the server needs MONAI Label; install it with: python -m pip install 'meddenoise[server]'")
-
-
 def _say(line: str) -> None:
     print(line, flush=True)
 
@@ -231,13 +207,6 @@ def _finite(text: str) -> float:
         raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"must be a finite number, got {text}")
-    return value
-
-
-def _port(text: str) -> int:
-    value = _count(text)
-    if value > 65535:
-        raise argparse.ArgumentTypeError(f"must be from 1 to 65535, got {text}")
     return value
 
 

@@ -14,7 +14,7 @@ IMAGES = {
     "text": (422, "text.nii.gz"),
     "empty": (422, "empty"),
     "nobody": (404, "no image 'nobody'"),
-    "/etc/hostname": (404, "no image '/etc/hostname'"),
+    "/etc/hostname": (400, "an identifier and not a path"),
     "": (400, "no image given"),
 }
 PARAMS = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from meddenoise.errors import ModelError, OptionError
+from meddenoise.server.access import check_values
 from meddenoise.server.problems import Problem
 
 NOT_IN_PARAMS = ("image", "model", "label", "file", "session", "session_id")
@@ -51,7 +52,7 @@ def parse_params(text: str | None) -> Mapping[str, Any]:
     """The form field `params`: a JSON object that names no files.
 
     Raises:
-        OptionError: It is not JSON, not an object, or holds a key that names a file or a model.
+        OptionError: It is not JSON, not an object, or holds a key that names a file or a model, or a path anywhere.
     """
     try:
         params = json.loads(text or "{}")
@@ -62,4 +63,5 @@ def parse_params(text: str | None) -> Mapping[str, Any]:
     wrong = sorted(set(params) & set(NOT_IN_PARAMS))
     if wrong:
         raise OptionError(f"params must not hold {', '.join(wrong)}: these have their own places in the request")
+    check_values(params)
     return params

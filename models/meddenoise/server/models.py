@@ -45,6 +45,12 @@ class ModelPool:
                 self._loaded[name, device] = self.load(name, device)
             return self._loaded[name, device]
 
+    def forget(self, name: str) -> None:
+        """Load the model anew when it is next asked for: its weights were replaced or taken away."""
+        with self._lock:
+            for key in [key for key in self._loaded if key[0] == name]:
+                del self._loaded[key]
+
     def problem(self, name: str) -> str | None:
         """Why the model cannot be used, or None where it can. A changed reason is logged once."""
         try:
