@@ -51,18 +51,21 @@ class MedDenoiseApp(MONAILabelApp):
         return {"random": Random(), "first": First()}
 
     def models(self):
-        """Names of the models, those that cannot be used included."""
+        """Names of the models, those that cannot be used and those that came while the server runs included."""
+        if new := set(weights.available()) - set(self._infers):
+            fresh = {name: DenoiseTask(name, POOL, self.datastore()) for name in new}
+            self._infers = {**self._infers, **fresh}  # another thread may be going through the old one
         return set(self._infers)
 
     def info(self):
         """MONAI Label's description of the app, and why a model that should be there is not."""
-        problems = {name: POOL.problem(name) for name in self._infers}
+        problems = {name: POOL.problem(name) for name in sorted(self.models())}
         return {**super().info(), "problems": {name: why for name, why in problems.items() if why}}
 
     def infer(self, request, datastore=None):
         """Denoise one image; what is wrong with a request goes to the client in a sentence."""
         with http_errors():
-            check_model(request.get("model"), self._infers)
+            check_model(request.get("model"), self.models())
             check_image(request.get("image"), datastore or self.datastore(), paths=True)
             if isinstance(self.datastore(), PacsDatastore) and request.pop("save_label", False):
                 request["store"] = True  # what a label is to a folder

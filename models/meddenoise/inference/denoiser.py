@@ -157,6 +157,7 @@ class Denoiser:
     def _removed(self, volume: Volume, tell: Callable[[int], None]) -> NDArray[np.float32]:
         """What the network takes away, in the volume's units; `tell` hears of every few slices that are done."""
         rule, air = intensity_of(volume), CT_AIR if volume.header.units == "HU" else None
+        slices, rows, columns = volume.array.shape
         removed = np.zeros(volume.array.shape, np.float32)
 
         def work(start: int, stop: int, tile: int) -> NDArray[np.float32]:
@@ -164,7 +165,7 @@ class Denoiser:
             return self._removed_from(values if air is None else np.maximum(values, air), rule, tile)
 
         start = 0
-        for stop, noise in in_slabs(work, removed.shape, self.slab, self.device):
+        for stop, noise in in_slabs(work, (slices, rows, columns), self.slab, self.device):
             removed[start:stop] = noise
             tell(stop - start)
             start = stop
@@ -218,7 +219,7 @@ def _stored(volume: Volume, removed: NDArray[np.float32], strength: float) -> ND
     noisy = volume.array
     if not removed.any():
         return noisy.copy()
-    exact = noisy.astype(np.float64 if noisy.dtype.itemsize > 2 else np.float32)
+    exact: NDArray[Any] = noisy.astype(np.float64 if noisy.dtype.itemsize > 2 else np.float32)
     clean: NDArray[Any] = exact + strength * (np.clip(exact - removed, noisy.min(), noisy.max()) - exact)
     if noisy.dtype.kind in "iu":
         clean = np.rint(clean)

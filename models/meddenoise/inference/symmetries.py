@@ -38,4 +38,5 @@ def spread(members: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
         total += apart
         squares += apart * apart
     assert first is not None, "no members"
-    return np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0.0))
+    deviation: NDArray[np.float32] = np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0.0))
+    return deviation
