@@ -56,7 +56,7 @@ def parse_params(text: str | None) -> Mapping[str, Any]:
     """
     try:
         params = json.loads(text or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"params must be a JSON object: {error}") from error
     if not isinstance(params, dict):
         raise OptionError(f"params must be a JSON object, got {type(params).__name__}")
