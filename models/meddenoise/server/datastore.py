@@ -18,7 +18,6 @@ from monailabel.interfaces.datastore import Datastore
 
 from meddenoise.errors import OptionError, ServiceError
 from meddenoise.io import Deidentifier, Provenance, write_dicom_series
-from meddenoise.io.deidentify import PIXELS_NOT_LOOKED_AT
 from meddenoise.io.dicom_file import read_head
 from meddenoise.server.pacs import Pacs, Series
 from meddenoise.server.problems import Problem, http_errors, problem_of
@@ -145,7 +144,7 @@ class PacsDatastore(Datastore):  # type: ignore[misc] # MONAI Label ships no typ
             deidentify: Take out of the header who the patient is.
 
         Returns:
-            JSON-able: "study", "series", "instances", "deidentified", and "warnings".
+            JSON-able: "study", "series", "instances" and "deidentified".
 
         Raises:
             OptionError: The volume did not come from this PACS.
@@ -167,7 +166,6 @@ class PacsDatastore(Datastore):  # type: ignore[misc] # MONAI Label ships no typ
             "series": str(head.SeriesInstanceUID),
             "instances": len(files),
             "deidentified": deidentify,
-            "warnings": [PIXELS_NOT_LOOKED_AT] if deidentify else [],
         }
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:

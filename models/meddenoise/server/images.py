@@ -15,6 +15,7 @@ import numpy as np
 from meddenoise.errors import InputError, MedDenoiseError, OptionError
 from meddenoise.inference import Result
 from meddenoise.io import Deidentifier, Provenance, find_sources, read_volume, write_dicom_series, write_volume
+from meddenoise.io.deidentify import PIXELS_NOT_LOOKED_AT
 from meddenoise.report import as_dict, as_markdown
 from meddenoise.server.options import DICOM, Options
 from meddenoise.volume import Volume
@@ -116,11 +117,12 @@ def report(volume: Volume, result: Result, options: Options, latencies: Mapping[
     times = {name: round(seconds, 3) for name, seconds in stages.items()}
     said = as_dict(volume, result)
     page = {"report": as_markdown(volume, result)} if options.report else {}
+    pixels = (PIXELS_NOT_LOOKED_AT,) if options.deidentify else ()
     return {
         **said,
         **page,
         "label_names": {},
         "latencies": {**times, "total": round(sum(stages.values()), 3), "transform": {}},
         "output_type": options.output_type,
-        "warnings": [*options.warnings, *said["warnings"]],
+        "warnings": [*options.warnings, *pixels, *said["warnings"]],
     }

@@ -35,7 +35,7 @@ class Options:
         series: SeriesInstanceUID to take where a session holds several.
         replace_nonfinite: Value that replaces NaN and Inf voxels; None refuses them.
         store: Whether the denoised image is also stored as a derived series in the PACS that the input came from.
-        deidentify: Whether what is stored is de-identified by the DICOM basic profile.
+        deidentify: Whether what is stored, or a DICOM result, is de-identified by the DICOM basic profile.
         warnings: What was asked for and not done.
     """
 
@@ -64,6 +64,11 @@ class Options:
         output_type, extension = _output_type(request), _extension(request)
         if extension == DICOM and (output_type, dtype) != ("denoised", DTYPES[0]):
             raise OptionError(f"a DICOM result is the denoised image in the input's type, not {output_type} as {dtype}")
+        store, deidentify = _switch(request, "store"), _switch(request, "deidentify")
+        if deidentify and not store and extension != DICOM:
+            raise OptionError(
+                f"deidentify is for DICOM: ask for result_extension {DICOM} or store; a {extension} holds no names"
+            )
         replacement = request.get("replace_nonfinite")
         series = request.get("series") or None
         if series is not None and not isinstance(series, str):
@@ -78,8 +83,8 @@ class Options:
             result_dtype=dtype,
             series=series,
             replace_nonfinite=None if replacement in (None, "") else _number(request, "replace_nonfinite", 0.0),
-            store=_switch(request, "store"),
-            deidentify=_switch(request, "deidentify"),
+            store=store,
+            deidentify=deidentify,
             warnings=warnings,
         )
 
