@@ -11,6 +11,7 @@ from meddenoise.errors import OptionError
 from meddenoise.server.checks import parse_params
 from meddenoise.server.problems import Problem
 from meddenoise.server.progress import HANDLE, Cancelled, Handle, Register, handle_of
+from meddenoise.server.tokens import Person, Role
 
 
 def test_handle_tells_how_far_the_work_is():
@@ -93,6 +94,14 @@ def test_only_so_many_ended_requests_are_kept():
     with pytest.raises(Problem):
         register.find("a")
     assert register.find("b").state == register.find("c").state == "done"
+
+
+def test_only_its_owner_and_administrators_hear_of_a_request():
+    register, ann, ben = Register(), Person("ann", Role.USER), Person("ben", Role.USER)
+    handle = register.open("scan-1", owner=ann)
+    assert register.find("scan-1", person=ann) is register.find("scan-1", person=Person("eve", Role.ADMIN)) is handle
+    with pytest.raises(Problem, match="no request scan-1"):
+        register.find("scan-1", person=ben)
 
 
 def ask(server, name, method="GET"):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from meddenoise.errors import OptionError
 from meddenoise.server.problems import Problem
+from meddenoise.server.tokens import LOCAL, Person, Role
 
 State = Literal["waiting", "reading", "denoising", "writing", "done", "failed", "cancelled"]
 FINISHED: tuple[State, ...] = ("done", "failed", "cancelled")
@@ -39,10 +40,11 @@ class Handle:
         done: Slices denoised.
         total: Slices to denoise; 0 until they are counted.
         finished: Clock time of its end; None before.
+        owner: Whose request it is; nobody else but an administrator hears of it.
     """
 
-    def __init__(self, name: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.name = name
+    def __init__(self, name: str = "", *, owner: Person = LOCAL, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name, self.owner = name, owner
         self.state: State = "waiting"
         self.done = self.total = 0
         self.finished: float | None = None
@@ -117,7 +119,7 @@ class Register:
         self._handles: dict[str, Handle] = {}
         self._lock = threading.Lock()
 
-    def open(self, name: str = "") -> Handle:
+    def open(self, name: str = "", *, owner: Person = LOCAL) -> Handle:
         """A handle for a new request, under a new id where none is given.
 
         Raises:
@@ -131,21 +133,22 @@ class Register:
             if known is not None and known.finished is None:
                 self._handles[name] = known
                 raise Problem(409, "OptionError", f"request {name} is on its way already; choose another id")
-            handle = self._handles[name] = Handle(name, clock=self._clock)
+            handle = self._handles[name] = Handle(name, owner=owner, clock=self._clock)
         return handle
 
-    def find(self, name: str) -> Handle:
-        """The handle of a request.
+    def find(self, name: str, *, person: Person = LOCAL) -> Handle:
+        """The handle of a request, for its owner or an administrator.
 
         Raises:
             OptionError: This cannot be an id.
-            Problem: There is none of that id, or it ended too long ago.
+            Problem: There is none of that id that the person may know of, or it ended too long ago.
         """
         check_name(name)
         with self._lock:
             self._expire()
-            if name in self._handles:
-                return self._handles[name]
+            handle = self._handles.get(name)
+        if handle is not None and (person.role is Role.ADMIN or person == handle.owner):
+            return handle
         raise Problem(404, "InputError", f"no request {name}; those that ended are kept {self._kept_seconds:g} s")
 
     def _expire(self) -> None:

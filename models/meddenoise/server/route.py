@@ -26,6 +26,7 @@ from meddenoise.server.options import Options
 from meddenoise.server.problems import Problem, http_errors
 from meddenoise.server.progress import HANDLE, Cancelled, Handle, Register
 from meddenoise.server.queue import Line, Lines, limits_from
+from meddenoise.server.tokens import LOCAL, Person
 
 POLL_SECONDS = 0.1
 """How often a request's client is looked after."""
@@ -57,7 +58,7 @@ async def infer(  # noqa: PLR0913 - each is a parameter of the route
     The answer carries the request's id in the header X-Request-ID, by which `/progress` knows it: the client's own, in
     the query or in that header, or one made here.
     """
-    handle = REGISTER.open(request_id or request.headers.get(REQUEST_ID, ""))
+    handle = REGISTER.open(request_id or request.headers.get(REQUEST_ID, ""), owner=_person(request))
     request.state.request_id = handle.name
     try:
         instance: MONAILabelApp = await run_in_threadpool(app_instance)
@@ -82,15 +83,15 @@ async def infer(  # noqa: PLR0913 - each is a parameter of the route
 
 
 @router.get("/progress/{name}", tags=["Infer"], summary="How far a request is")
-async def progress(name: str, *, user: Client) -> dict[str, Any]:
+async def progress(request: Request, name: str, *, user: Client) -> dict[str, Any]:
     """Where the request of that id stands; those that ended can be asked about for ten minutes."""
-    return _shown(REGISTER.find(name))
+    return _shown(REGISTER.find(name, person=_person(request)))
 
 
 @router.delete("/progress/{name}", tags=["Infer"], summary="Cancel a request")
-async def cancel(name: str, *, user: Client) -> dict[str, Any]:
+async def cancel(request: Request, name: str, *, user: Client) -> dict[str, Any]:
     """End a request, between two slices where it runs already; one that is being written or has ended stays so."""
-    handle = REGISTER.find(name)
+    handle = REGISTER.find(name, person=_person(request))
     handle.cancel()
     return _shown(handle)
 
@@ -99,6 +100,12 @@ async def cancel(name: str, *, user: Client) -> dict[str, Any]:
 def info(*, user: Client) -> Any:
     """MONAI Label's description of the app, off the event loop: it waits where a model is being loaded."""
     return app_instance().info()
+
+
+def _person(request: Request) -> Person:
+    """Whose request it is, as the gate found out."""
+    person: Person = getattr(request.state, "person", LOCAL)
+    return person
 
 
 def _shown(handle: Handle) -> dict[str, Any]:
