@@ -12,6 +12,7 @@ from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
 from meddenoise import __version__, weights
+from meddenoise.server.batch import BatchTask
 from meddenoise.server.checks import check_image, check_model
 from meddenoise.server.datastore import PacsDatastore, studies_folder
 from meddenoise.server.models import POOL
@@ -49,6 +50,10 @@ class MedDenoiseApp(MONAILabelApp):
     def init_strategies(self):
         """How the next image is chosen."""
         return {"random": Random(), "first": First()}
+
+    def init_batch_infer(self):
+        """How many images are denoised by one request."""
+        return BatchTask()
 
     def models(self):
         """Names of the models, those that cannot be used and those that came while the server runs included."""

@@ -20,7 +20,7 @@ from monailabel.interfaces.exception import MONAILabelException
 from starlette.exceptions import HTTPException
 
 from meddenoise.errors import MedDenoiseError
-from meddenoise.server import route, security
+from meddenoise.server import route, security, weight_files
 from meddenoise.server.problems import Problem, problem_of
 from meddenoise.server.settings import Settings
 
@@ -58,7 +58,10 @@ def answer_unexpected(request: Request, error: Exception) -> JSONResponse:
     return _answer(request, 500, type(error).__name__, "the server failed on this request; its log says why")
 
 
-app.router.routes[0:0] = route.router.routes  # before MONAI Label's own routes of the same paths
+app.router.routes[0:0] = [
+    *route.router.routes,
+    *weight_files.router.routes,
+]  # before MONAI Label's own of the same paths
 for kind in (MedDenoiseError, MONAILabelException, HTTPException):
     app.add_exception_handler(kind, answer_problem)
 app.add_exception_handler(RequestValidationError, answer_invalid)

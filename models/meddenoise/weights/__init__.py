@@ -24,7 +24,7 @@ from meddenoise.errors import ModelError
 from meddenoise.networks import NETWORKS
 from meddenoise.weights.site import site_folder
 
-__all__ = ["Card", "available", "folder", "load", "read_card", "save", "site_folder"]
+__all__ = ["Card", "available", "file_of", "folder", "load", "read_card", "save", "site_folder"]
 
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a site may call a model: the name becomes part of addresses and file names."""
@@ -93,6 +93,18 @@ def read_card(name: str) -> Card:
         ModelError: No such model, or a card that cannot be read.
     """
     return _read(_card_of(name))
+
+
+def file_of(name: str) -> Path:
+    """The weights of a model.
+
+    Raises:
+        ModelError: No such model, or no weights.
+    """
+    file = _card_of(name).with_suffix(".safetensors")
+    if not file.is_file():
+        raise ModelError(f"weights {file} are missing; {_way_out(file)}")
+    return file
 
 
 def _card_of(name: str) -> Path:
