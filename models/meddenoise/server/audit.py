@@ -53,7 +53,7 @@ class Entry:
 class AuditLog:
     """Appends entries to ``audit.jsonl`` in a folder of its own; safe to call from several threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, file_bytes: int = FILE_BYTES) -> None:
         """Open the log, and make the key of its pseudonyms where there is none yet.
 
         Raises:
@@ -65,7 +65,7 @@ class AuditLog:
             self._key = _key(folder / "key")
             os.close(os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
             self._handler = logging.handlers.RotatingFileHandler(
-                self.path, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8"
+                self.path, maxBytes=file_bytes, backupCount=FILES, encoding="utf-8"
             )
         except OSError as error:
             raise ServiceError(f"the audit log in {folder} cannot be written ({error.strerror})") from error

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from meddenoise.errors import ServiceError
+from meddenoise.errors import MedDenoiseError, ServiceError
 from meddenoise.server.home import PACKAGE
 from meddenoise.server.serve import LOOPBACK, serve
 
@@ -109,5 +109,5 @@ if __name__ == "__main__":
     _end_with_parent()
     try:
         sys.exit(serve(sys.argv[1], port=int(sys.argv[2])))
-    except ServiceError as failure:
+    except MedDenoiseError as failure:
         sys.exit(str(failure))

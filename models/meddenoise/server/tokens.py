@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 HASHED = "sha256="
 SHORTEST = 20
 """Characters below which a token written as it is could be guessed."""
+OWNER = re.compile(r"[\w. @-]{1,60}")
 LINE = "role:token:name, where role is reader, user or admin and token is sha256=HEX or at least 20 characters"
 
 
@@ -50,13 +51,12 @@ def new_token(name: str, role: str) -> tuple[str, str]:
     Raises:
         OptionError: The name or the role cannot be written into such a line.
     """
+    if role.upper() not in Role.__members__:
+        raise OptionError(f"a token's role must be reader, user or admin, got {role!r}")
+    if not OWNER.fullmatch(name):
+        raise OptionError(f"a token's name must be letters, digits, spaces or . _ @ -, got {name!r}")
     token = secrets.token_urlsafe(32)
-    line = f"{role}:{HASHED}{_digest(token)}:{name}"
-    try:
-        _parse(line)
-    except ValueError as error:
-        raise OptionError(f"a token's {error}") from error
-    return token, line
+    return token, f"{role}:{HASHED}{_digest(token)}:{name}"
 
 
 class TokenFile:
@@ -125,11 +125,12 @@ def read_tokens(path: Path) -> dict[str, Person]:
 
 def _parse(line: str) -> tuple[str, Person]:
     """Checksum and owner out of one line; messages never repeat the token."""
-    role, _, rest = line.partition(":")
-    token, _, name = rest.rpartition(":")
+    if line.count(":") != 2:
+        raise ValueError(f"three parts must be divided by two colons, got {line.count(':')}")
+    role, token, name = line.split(":")
     if role.upper() not in Role.__members__:
         raise ValueError(f"role must be reader, user or admin, got {role!r}")
-    if not re.fullmatch(r"[\w. @-]{1,60}", name):
+    if not OWNER.fullmatch(name):
         raise ValueError(f"name must be letters, digits, spaces or . _ @ -, got {name!r}")
     if token.startswith(HASHED):
         digest = token.removeprefix(HASHED).lower()
