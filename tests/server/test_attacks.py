@@ -400,6 +400,15 @@ def test_whole_slide_inference_is_not_served(guarded, path):
     assert guarded.ask("POST", path, "admin", params=body).status_code == 404
 
 
+@pytest.mark.parametrize("host", ["x/health?", "x/health#", "127.0.0.1/health?", "x/info/?", "localhost:80/health;"])
+def test_a_host_that_holds_an_open_path_opens_nothing(guarded, server, host):
+    for path in ("/logs/", "/model/student", "/info/"):
+        answer = guarded.ask("GET", path, role=None, headers={"Host": host})
+        assert answer.status_code in (400, 401)
+    assert guarded.ask("GET", "/logs/", "reader", headers={"Host": host}).status_code in (400, 403)
+    assert requests.post(f"{server.url}/reload", headers={"Host": host}, timeout=30).status_code in (400, 403)
+
+
 # --- archives and sizes -----------------------------------------------------------------------------------------------
 
 

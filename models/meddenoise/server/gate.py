@@ -81,7 +81,7 @@ class Gate:
         Raises:
             Problem: Nobody's whom this server serves.
         """
-        if needed(request.method, request.url.path)[0] is None:
+        if needed(request.method, _path(request))[0] is None:
             return NOBODY
         if self.guard.tokens is None:
             self._check_local(request)
@@ -112,7 +112,7 @@ class Gate:
             Problem: It is too large, or asks for what is not served.
             OptionError: Something in it names a path.
         """
-        check_path(request.url.path)
+        check_path(_path(request))
         query = request.query_params.multi_items()
         check_query(query)
         for key, value in query:
@@ -130,7 +130,7 @@ class Gate:
         return await _checked_json(bounded)
 
     def _write(self, request: Request, person: Person, status: int, seconds: float) -> None:
-        first = request.url.path.split("/")[1] if request.url.path.startswith("/") else ""
+        first = _path(request).split("/")[1] if _path(request).startswith("/") else ""
         if first in POLLED and status < 400:
             return
         query, parts = request.query_params, request.scope.get("path_params", {})
@@ -155,9 +155,14 @@ class Gate:
         )
 
 
+def _path(request: Request) -> str:
+    """The path that is routed by. `request.url` is put together with the Host header, which may hold another path."""
+    return str(request.scope["path"])
+
+
 def _authorise(request: Request, person: Person) -> None:
     """Raise Problem unless the person may do this."""
-    role, proven = needed(request.method, request.url.path)
+    role, proven = needed(request.method, _path(request))
     if role is not None and person.role < role:
         raise Problem(403, "Forbidden", f"this needs the role {role.name.lower()}; yours is {person.role.name.lower()}")
     if proven and not person.proven:
