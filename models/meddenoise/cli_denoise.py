@@ -71,7 +71,8 @@ def run(job: Job) -> int:
         0 where all were written, else 1.
 
     Raises:
-        OptionError: Two inputs map to one name, or an output is an input; nothing was started.
+        OptionError: Two inputs map to one name, an output is an input, or options do not go together; nothing was
+            started.
         ModelError: The model cannot be loaded.
         OutputError: The output folder cannot be made or written.
     """
@@ -81,8 +82,8 @@ def run(job: Job) -> int:
     plans = [_plan(source, job) for source in (_unnamed(sources) if job.deidentify else sources)]
     _check_names(plans)
     _check_writable(job.output)
-    denoiser = Denoiser.load(job.model, device=job.device)
     deidentifier = _deidentifier(plans) if job.deidentify else None
+    denoiser = Denoiser.load(job.model, device=job.device)
     failed = 0
     for number, plan in enumerate(plans, 1):
         progress = _Progress(f"[{number}/{len(plans)}] {plan.source.stem}")
@@ -109,8 +110,10 @@ def _deidentifier(plans: Sequence[Plan]) -> Deidentifier:
     """One for all results, so that they stay together by patient and study.
 
     Raises:
-        OptionError: A result would not be DICOM.
+        OptionError: A result would not be DICOM, or would name its input.
     """
+    if any(plan.reports for plan in plans):
+        raise OptionError("--report repeats the names of files, which may be patients'; leave it out with --deidentify")
     other = next((plan for plan in plans if not plan.as_dicom), None)
     if other is not None:
         raise OptionError(
@@ -189,13 +192,13 @@ def _one(plan: Plan, job: Job, denoiser: Denoiser, progress: _Progress, deidenti
     if plan.difference:
         write_volume(result.difference, plan.difference)
     if plan.reports:
-        _write_reports(volume, result, plan, named=not job.deidentify)
+        _write_reports(volume, result, plan)
     return f"{_named(plan.source)} -> {plan.result}{_noise(result)}"
 
 
-def _write_reports(volume: Volume, result: Result, plan: Plan, *, named: bool) -> None:
+def _write_reports(volume: Volume, result: Result, plan: Plan) -> None:
     as_json, as_text, as_picture = plan.reports
-    name = plan.source.path.name if named and plan.source.path.is_file() else plan.source.stem
+    name = plan.source.stem if plan.source.path.is_dir() else plan.source.path.name
     numbers = json.dumps(as_dict(volume, result, name=name), indent=2, ensure_ascii=False) + "\n"
     for path, text in ((as_json, numbers), (as_text, as_markdown(volume, result, name=name))):
         with replacing_file(path) as temporary:

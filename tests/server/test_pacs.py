@@ -23,9 +23,11 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from meddenoise.errors import OptionError, ServiceError
+from meddenoise.errors import InputError, OptionError, ServiceError
 from meddenoise.io import Provenance, read_volume
 from meddenoise.server.datastore import PacsDatastore
+from meddenoise.server.images import read_image
+from meddenoise.server.options import Options
 from meddenoise.server.pacs import Pacs, pacs_of
 from meddenoise.server.serve import check_studies, free_port
 
@@ -272,6 +274,24 @@ def test_only_images_of_the_pacs_are_stored(orthanc, datastore):
     own = read_volume(orthanc[2] / "CT")
     with pytest.raises(OptionError, match="store is for images of the PACS"):
         datastore.store(own, Provenance("student", "1.0.0", 1.0))
+
+
+def test_one_of_several_views_in_a_series_is_denoised_and_stored(datastore, denoiser, tmp_path, orthanc):
+    views = [*made("DX"), *made("DX")]
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(views[1], keyword, views[0][keyword].value)
+    datastore.pacs.store(write(views, tmp_path / "views"))
+    folder = Path(datastore.get_image_uri(views[0].SeriesInstanceUID))
+    names = [view.SOPInstanceUID for view in views]
+    with pytest.raises(InputError, match="holds 2 images; choose one with the option instance: ") as caught:
+        read_image(folder, Options())
+    assert all(name in str(caught.value) for name in names)
+    with pytest.raises(InputError, match=r"holds no image with the SOPInstanceUID 1\.2\.3"):
+        read_image(folder, Options(instance="1.2.3"))
+    result = denoiser(read_image(folder, Options(instance=names[1])))
+    stored = datastore.store(result.volume, Provenance("student", "1.0.0", 1.0))
+    (derived,) = (read(data) for data in held(orthanc[0], stored["series"]))
+    assert derived.SourceImageSequence[0].ReferencedSOPInstanceUID == names[1]
 
 
 @pytest.mark.parametrize("modality", REAL)

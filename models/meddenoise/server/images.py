@@ -14,8 +14,9 @@ import numpy as np
 
 from meddenoise.errors import InputError, MedDenoiseError, OptionError
 from meddenoise.inference import Result
-from meddenoise.io import Deidentifier, Provenance, find_sources, read_volume, write_dicom_series, write_volume
+from meddenoise.io import Deidentifier, Provenance, Source, find_sources, read_volume, write_dicom_series, write_volume
 from meddenoise.io.deidentify import PIXELS_NOT_LOOKED_AT
+from meddenoise.io.dicom_file import read_head
 from meddenoise.report import as_dict, as_markdown
 from meddenoise.server.options import DICOM, Options
 from meddenoise.volume import Volume
@@ -37,10 +38,24 @@ def _read(path: Path, options: Options) -> Volume:
     sources, skipped = find_sources([path], series=options.series)
     if not sources:
         raise InputError(f"{path.name} holds no image that can be denoised; " + "; ".join(skipped))
+    if options.instance is not None:
+        sources = [source for source in sources if options.instance in _instances(source)]
+        if not sources:
+            raise InputError(f"{path.name} holds no image with the SOPInstanceUID {options.instance}")
     if len(sources) > 1:
-        names = ", ".join(source.series_uid or source.stem for source in sources)
-        raise InputError(f"{path.name} holds {len(sources)} images; choose one with the option series: {names}")
+        one_series = {source.series_uid for source in sources} == {sources[0].series_uid} != {None}
+        names = [_instances(source)[0] if one_series else source.series_uid or source.stem for source in sources]
+        option = "instance" if one_series else "series"
+        raise InputError(
+            f"{path.name} holds {len(sources)} images; choose one with the option {option}: {', '.join(names)}"
+        )
     return read_volume(sources[0], modality=options.modality, replace_nonfinite=options.replace_nonfinite)
+
+
+def _instances(source: Source) -> list[str]:
+    """SOPInstanceUIDs of the files of a DICOM source."""
+    heads = (read_head(file, ["SOPInstanceUID"]) for file in source.files)
+    return [str(head.get("SOPInstanceUID", "")) for head in heads if head is not None] or [source.stem]
 
 
 def write_result(result: Result, options: Options) -> Path:

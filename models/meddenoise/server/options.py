@@ -33,6 +33,8 @@ class Options:
         result_extension: Format of the result file; ".dcm" is a zip of the derived DICOM series.
         result_dtype: "input" keeps the input's type (the difference is float32); integers are rounded and clipped.
         series: SeriesInstanceUID to take where a session holds several.
+        instance: SOPInstanceUID of the image to take, with those that form a volume with it, where a series holds
+            several, as the two views of a chest.
         replace_nonfinite: Value that replaces NaN and Inf voxels; None refuses them.
         store: Whether the denoised image is also stored as a derived series in the PACS that the input came from.
         deidentify: Whether what is stored, or a DICOM result, is de-identified by the DICOM basic profile.
@@ -47,6 +49,7 @@ class Options:
     result_extension: str = EXTENSIONS[0]
     result_dtype: str = "input"
     series: str | None = None
+    instance: str | None = None
     replace_nonfinite: float | None = None
     store: bool = False
     deidentify: bool = False
@@ -70,9 +73,6 @@ class Options:
                 f"deidentify is for DICOM: ask for result_extension {DICOM} or store; a {extension} holds no names"
             )
         replacement = request.get("replace_nonfinite")
-        series = request.get("series") or None
-        if series is not None and not isinstance(series, str):
-            raise OptionError(f"series must be a SeriesInstanceUID, got {series!r}")
         return cls(
             strength=_number(request, "strength", 1.0, low=0.0, high=1.0),
             modality=None if modality == "auto" else cast(Modality, modality),
@@ -81,7 +81,8 @@ class Options:
             report=_switch(request, "report"),
             result_extension=extension,
             result_dtype=dtype,
-            series=series,
+            series=_uid(request, "series"),
+            instance=_uid(request, "instance"),
             replace_nonfinite=None if replacement in (None, "") else _number(request, "replace_nonfinite", 0.0),
             store=store,
             deidentify=deidentify,
@@ -141,6 +142,13 @@ def _output_type(request: Mapping[str, Any]) -> OutputType:
 def _extension(request: Mapping[str, Any]) -> str:
     given = _text(request, "result_extension", EXTENSIONS[0])
     return _choice({"result_extension": DICOM if given == "dicom" else given}, "result_extension", EXTENSIONS)
+
+
+def _uid(request: Mapping[str, Any], key: str) -> str | None:
+    value = request.get(key) or None
+    if value is not None and not isinstance(value, str):
+        raise OptionError(f"{key} must be a DICOM UID, got {value!r}")
+    return value
 
 
 def _switch(request: Mapping[str, Any], key: str) -> bool:
