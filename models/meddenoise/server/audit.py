@@ -11,6 +11,7 @@ import os
 import secrets
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 
 from meddenoise.errors import ServiceError
@@ -63,10 +64,7 @@ class AuditLog:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._key = _key(folder / "key")
-            os.close(os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
-            self._handler = logging.handlers.RotatingFileHandler(
-                self.path, maxBytes=file_bytes, backupCount=FILES, encoding="utf-8"
-            )
+            self._handler = _PrivateFiles(self.path, maxBytes=file_bytes, backupCount=FILES, encoding="utf-8")
         except OSError as error:
             raise ServiceError(f"the audit log in {folder} cannot be written ({error.strerror})") from error
         self._handler.setFormatter(logging.Formatter("%(message)s"))
@@ -84,6 +82,14 @@ class AuditLog:
     def close(self) -> None:
         """Close the file."""
         self._handler.close()
+
+
+class _PrivateFiles(logging.handlers.RotatingFileHandler):
+    """Makes each file readable for its owner alone."""
+
+    def _open(self) -> TextIOWrapper:
+        handle = os.open(self.baseFilename, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        return os.fdopen(handle, "a", encoding=self.encoding)
 
 
 def _key(path: Path) -> bytes:
