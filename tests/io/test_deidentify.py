@@ -184,6 +184,23 @@ def test_difference_of_strength_is_kept_in_what_the_file_says(patient, tmp_path)
     assert "strength 0.5" in pydicom.dcmread(file).DerivationDescription
 
 
+@pytest.mark.parametrize(
+    "name", ["CT/CRLM-CT-1004", "MR/VS-SEG-001_T1Gd", "PET/STS_001_FDG_PET_raw", "XR/NEMA_WG04_RG2_J2KR"]
+)
+def test_real_object_keeps_no_identifier(data, tmp_path, name):
+    file = sorted((data / name).iterdir())[0]
+    source = pydicom.dcmread(file)
+    write_dicom_series(read_volume(file), tmp_path / "result.dcm", PROVENANCE, deidentifier=Deidentifier())
+    text, result = (tmp_path / "result.dcm").read_bytes(), pydicom.dcmread(tmp_path / "result.dcm")
+    assert [uid for uid in uids(source) if uid.encode() in text] == []
+    for word in ("PatientName", "PatientID", "StudyDate", "AcquisitionDate", "PatientBirthDate", "AccessionNumber"):
+        value = str(source.get(word, ""))
+        assert value == "" or value != str(result.get(word, ""))
+        assert len(value) < 6 or value.encode() not in text
+    assert result.Modality == source.Modality
+    assert (result.Rows, result.Columns) == (source.Rows, source.Columns)
+
+
 @pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy is not installed (Debian package dicom3tools)")
 def test_deidentified_file_is_as_valid_as_its_source(patient, deidentify, tmp_path):
     def errors(file):
