@@ -51,12 +51,15 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request, person, start, status = Request(scope), NOBODY, perf_counter(), GONE
+        request, person, start, status, written = Request(scope), NOBODY, perf_counter(), GONE, False
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            nonlocal status, written
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif not message.get("more_body") and not written:
+                written = True  # before the end of the answer is sent: who has it is in the log
+                self._write(request, person, status, perf_counter() - start)
             await send(message)
 
         try:
@@ -73,7 +76,8 @@ class Gate:
             status = 500  # answered outside this gate
             raise
         finally:
-            self._write(request, person, status, perf_counter() - start)
+            if not written:
+                self._write(request, person, status, perf_counter() - start)
 
     def _who(self, request: Request) -> Person:
         """Whose request it is.
