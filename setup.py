@@ -23,7 +23,15 @@ SERVER = [
     "requests>=2.31",
     "dicomweb-client>=0.60,<0.61",
 ]
-TEST = [*SERVER, "pytest>=8", "pytest-timeout>=2.3", "scikit-image>=0.22", "httpx>=0.27", "nibabel>=5"]
+TEST = [
+    *SERVER,
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "scikit-image>=0.22",
+    "httpx>=0.27",
+    "nibabel>=5",
+    "cryptography>=41",
+]
 BENCH = ["bm3d>=4", "scikit-image>=0.22"]
 DEV = ["ruff>=0.12", "mypy>=1.15", "pre-commit>=4", "build>=1.2"]
 
