@@ -21,8 +21,17 @@ SERVER = [
     "uvicorn>=0.29",
     "fastapi>=0.110.2",
     "requests>=2.31",
+    "dicomweb-client>=0.60,<0.61",
 ]
-TEST = [*SERVER, "pytest>=8", "pytest-timeout>=2.3", "scikit-image>=0.22", "httpx>=0.27", "nibabel>=5"]
+TEST = [
+    *SERVER,
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "scikit-image>=0.22",
+    "httpx>=0.27",
+    "nibabel>=5",
+    "cryptography>=41",
+]
 BENCH = ["bm3d>=4", "scikit-image>=0.22"]
 DEV = ["ruff>=0.12", "mypy>=1.15", "pre-commit>=4", "build>=1.2"]
 
@@ -64,6 +73,7 @@ setup(
         "numpy>=1.26",
         "SimpleITK>=2.3",
         "pydicom>=2.4.4,<3",  # monailabel 0.8.5 does not start with 3
+        "dicom-anonymizer>=2.1,<3",
         "safetensors>=0.4",
         "pillow>=10.1",
     ],

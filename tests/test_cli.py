@@ -272,6 +272,35 @@ def test_output_folder_that_cannot_be_made_is_one_sentence(png, tmp_path, capsys
     assert "cannot be written" in capsys.readouterr().err
 
 
+def test_deidentified_result_holds_no_name_of_the_patient_or_of_the_folder(ct_file, tmp_path, out, capsys):
+    folder = tmp_path / "Mustermann"
+    series(ct_file, folder, (0.0, 5.0))
+    source = pydicom.dcmread(next(folder.iterdir()))
+    assert run("denoise", folder, "-o", out, "--deidentify") == 0
+    assert "burned into the pixels" in capsys.readouterr().err
+    assert names(out) == ["deidentified-001"]
+    assert names(out / "deidentified-001") == ["00000.dcm", "00001.dcm"]
+    for file in (out / "deidentified-001").iterdir():
+        for word in ("PatientName", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "StudyDate"):
+            assert str(source[word].value).encode() not in file.read_bytes()
+        assert pydicom.dcmread(file).PatientIdentityRemoved == "YES"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "reason"),
+    [
+        ("nifti", [], "--deidentify is for DICOM to DICOM"),
+        ("ct_file", ["--format", "nrrd"], "this would become deidentified-001.nrrd"),
+        ("ct_file", ["--report"], "--report repeats the names of files"),
+    ],
+)
+def test_deidentify_is_refused_where_names_could_stay(kind, options, reason, out, request, capsys):
+    source = request.getfixturevalue(kind)
+    assert run("denoise", source, "-o", out, "--deidentify", *options) == 2
+    assert reason in capsys.readouterr().err
+    assert names(out) == []
+
+
 def test_unknown_model_and_device_write_nothing(png, out, capsys):
     assert run("denoise", png, "-o", out, "--model", "nobody") == 1
     assert "unknown model 'nobody'" in capsys.readouterr().err

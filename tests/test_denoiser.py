@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from meddenoise import Denoiser, Volume
+from meddenoise import Denoiser, Volume, weights
 from meddenoise.errors import InputError, ModelError, OptionError
-from meddenoise.inference import denoiser as module
+from meddenoise.inference.slabs import Slab
 from meddenoise.noise import CTNoise, Spectrum, ct_noise, normal
 from meddenoise.volume import Header
 
@@ -169,21 +169,6 @@ def test_padding_does_not_set_the_scale_of_an_mr_image(denoise):
     assert np.std(padded[inner].astype(float) - plain[inner]) < 3.0
 
 
-def test_slices_do_not_depend_on_their_neighbours_or_on_the_chunks(denoise, monkeypatch):
-    noisy = ct(slices=3)
-    together = denoise(noisy).volume.array
-    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 1)
-    assert np.abs(denoise(noisy).volume.array - together).max() <= 1  # bf16 sums may be ordered differently
-
-
-def test_large_slices_are_cut_into_tiles_without_a_seam(denoise, monkeypatch):
-    values = np.random.default_rng(0).normal(0.5, 0.1, (1, 600, 520)).astype(np.float32)
-    image = Volume(values, np.eye(4), "XR", Header())
-    whole = denoise(image).volume.array
-    monkeypatch.setattr(module, "TILE", 256)
-    assert np.abs(denoise(image).volume.array - whole).max() < 2e-3 * np.ptp(whole)
-
-
 def test_not_finite_voxels_are_counted(denoise):
     values = ct(dtype="float32").array.copy()
     values[0, 0, :3] = np.nan
@@ -196,8 +181,8 @@ def test_an_empty_volume_is_refused(denoise):
         denoise(Volume(np.zeros((0, 4, 4), np.int16), np.eye(4), "CT"))
 
 
-def test_progress_counts_slices_and_can_end_the_work(denoise, monkeypatch):
-    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 1)
+def test_progress_counts_slices_and_can_end_the_work():
+    denoise = Denoiser(*weights.load("student"), device="cpu", slab=Slab(pixels=1))
     seen = []
     denoise(ct(slices=3), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]

@@ -12,7 +12,8 @@ from meddenoise.networks import Student
 from meddenoise.networks.cost import parameter_count
 from meddenoise.weights import Card
 
-CARD = Card("tiny", "1.2.3", "student", {"widths": [4, 4, 4], "blocks": [1, 1, 1]}, "For tests", ["CT"], 1, 0.1)
+TINY = {"widths": [4, 4, 4], "blocks": [1, 1, 1]}
+CARD = Card("tiny", "1.2.3", "student", TINY, "For tests", ["CT"], parameter_count(Student(**TINY)), 0.1)
 
 
 @pytest.fixture
@@ -76,6 +77,51 @@ def test_weights_of_another_shape_are_refused(folder):
     weights.save(network, replace(CARD, arguments={"widths": [8, 4, 4], "blocks": [1, 1, 1]}), folder)
     with pytest.raises(ModelError, match="do not fit the network"):
         weights.load("tiny")
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A hospital's own version beside the published ones."""
+    monkeypatch.delenv("MEDDENOISE_WEIGHTS", raising=False)
+    monkeypatch.setenv("MEDDENOISE_HOME", str(tmp_path))
+    weights.save(Student(widths=(4, 4, 4), blocks=(1, 1, 1)), replace(CARD, name="student-site-2"), tmp_path / "models")
+    return tmp_path / "models"
+
+
+def test_a_sites_own_model_is_found_beside_the_published_ones(site):
+    assert weights.available() == ["student", "student-site-2"]
+    network, card = weights.load("student-site-2")
+    assert (card.name, card.version, parameter_count(network)) == ("student-site-2", "1.2.3", card.parameters)
+    assert weights.read_card("student").parameters > card.parameters
+
+
+def test_a_sites_model_cannot_take_the_place_of_a_published_one(site):
+    before = weights.read_card("student")
+    weights.save(Student(widths=(4, 4, 4), blocks=(1, 1, 1)), replace(CARD, name="student"), site)
+    assert weights.read_card("student") == before
+    assert weights.load("student")[1] == before
+
+
+def test_a_sites_model_goes_by_its_file_name(site):
+    for kind in ("json", "safetensors"):
+        (site / f"student-site-2.{kind}").rename(site / f"ward-7.{kind}")
+    assert weights.load("ward-7")[1].name == "ward-7"
+
+
+def test_a_sites_damaged_model_is_named_with_the_way_out(site):
+    (site / "student-site-2.safetensors").write_bytes(b"short")
+    with pytest.raises(ModelError, match=r"student-site-2\.safetensors are damaged.* put the model there again"):
+        weights.load("student-site-2")
+
+
+def test_a_sites_model_of_an_odd_name_is_left_alone(site):
+    for kind in ("json", "safetensors"):
+        (site / f"student-site-2.{kind}").rename(site / f"ward 7 <b>.{kind}")
+    assert weights.available() == ["student"]
+
+
+def test_named_folder_of_weights_is_the_only_one(site, saved):
+    assert weights.available() == ["tiny"]
 
 
 def test_every_published_model_loads_and_its_card_tells_its_size():

@@ -12,9 +12,11 @@ from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
 from meddenoise import __version__, weights
+from meddenoise.server.batch import BatchTask
 from meddenoise.server.checks import check_image, check_model
-from meddenoise.server.datastore import studies_folder
+from meddenoise.server.datastore import PacsDatastore, studies_folder
 from meddenoise.server.models import POOL
+from meddenoise.server.pacs import cache_folder, pacs_of
 from meddenoise.server.problems import http_errors
 
 
@@ -37,30 +39,40 @@ class MedDenoiseApp(MONAILabelApp):
         """A studies folder, or a DICOMweb address."""
         return self.init_remote_datastore() if "://" in self.studies else studies_folder(self.studies)
 
+    def init_remote_datastore(self):
+        """The PACS, without what MONAI Label would download for DICOM SEG."""
+        return PacsDatastore(pacs_of(self.studies), cache_folder())
+
     def init_infers(self):
-        """One task per published model."""
-        return {name: DenoiseTask(name, POOL) for name in weights.available()}
+        """One task per model, published or the site's own."""
+        return {name: DenoiseTask(name, POOL, self.datastore()) for name in weights.available()}
 
     def init_strategies(self):
         """How the next image is chosen."""
         return {"random": Random(), "first": First()}
 
+    def init_batch_infer(self):
+        """How many images are denoised by one request."""
+        return BatchTask()
+
     def models(self):
-        """Names of the models, those that cannot be used included."""
+        """Names of the models, those that cannot be used and those that came while the server runs included."""
+        if new := set(weights.available()) - set(self._infers):
+            fresh = {name: DenoiseTask(name, POOL, self.datastore()) for name in new}
+            self._infers = {**self._infers, **fresh}  # another thread may be going through the old one
         return set(self._infers)
 
     def info(self):
         """MONAI Label's description of the app, and why a model that should be there is not."""
-        problems = {name: POOL.problem(name) for name in self._infers}
+        problems = {name: POOL.problem(name) for name in sorted(self.models())}
         return {**super().info(), "problems": {name: why for name, why in problems.items() if why}}
 
     def infer(self, request, datastore=None):
         """Denoise one image; what is wrong with a request goes to the client in a sentence."""
         with http_errors():
-            check_model(request.get("model"), self._infers)
+            check_model(request.get("model"), self.models())
             check_image(request.get("image"), datastore or self.datastore(), paths=True)
+            if isinstance(self.datastore(), PacsDatastore) and request.pop("save_label", False):
+                request["store"] = True  # what a label is to a folder
             request["label_tag"] = f"denoised_{request['model']}"  # not the client's: it names a folder
             return super().infer(request, datastore)
-
-    def _download_dcmqi_tools(self):
-        """Nothing: MONAI Label would fetch tools for DICOM SEG from the internet at start."""

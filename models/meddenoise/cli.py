@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meddenoise import __version__
+from meddenoise.cli_serve import add_serve, add_token, port
 from meddenoise.errors import MedDenoiseError, OptionError, OutputError
 from meddenoise.volume import MODALITIES
 
@@ -54,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_denoise(commands)
     _add_models(commands)
-    _add_serve(commands)
+    add_serve(commands)
+    add_token(commands)
     _add_demo(commands)
     _add_train(commands)
     return parser
@@ -82,6 +84,9 @@ def _add_denoise(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--replace-nonfinite", type=_finite, metavar="VALUE", help="put VALUE in place of NaN and infinite voxels"
     )
+    parser.add_argument(
+        "--deidentify", action="store_true", help="take the patient out of DICOM results (PS3.15 basic profile)"
+    )
     parser.set_defaults(run=_denoise)
 
 
@@ -94,22 +99,13 @@ def _add_models(commands: Commands[argparse.ArgumentParser]) -> None:
     show.set_defaults(run=_show_model)
 
 
-def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("serve", help="start a MONAI Label server", description="Start a MONAI Label server.")
-    parser.add_argument("--studies", type=Path, required=True, metavar="DIR", help="folder of images to serve")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
-    parser.add_argument("--port", type=_port, default=8000, help="default: 8000")
-    parser.add_argument("--app", type=Path, metavar="DIR", help="another app folder than MedDenoise's own")
-    parser.set_defaults(run=_serve)
-
-
 def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
     text = "denoise three example images through a server of its own"
     parser = commands.add_parser("demo", help=text, description=text.capitalize() + ".")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("meddenoise-demo"), metavar="DIR", help="default: ./meddenoise-demo"
     )
-    parser.add_argument("--port", type=_port, help="default: a free one")
+    parser.add_argument("--port", type=port, help="default: a free one")
     parser.set_defaults(run=_demo)
 
 
@@ -141,6 +137,7 @@ def _denoise(arguments: argparse.Namespace) -> int:
             format=arguments.format,
             series=arguments.series,
             replace_nonfinite=arguments.replace_nonfinite,
+            deidentify=arguments.deidentify,
         )
     )
 
@@ -168,12 +165,6 @@ def _show_model(arguments: argparse.Namespace) -> int:
         for name, value in card[key].items():
             print(f"{key + '.' + name:<24} {f'{len(value)} (see --json)' if isinstance(value, list | dict) else value}")
     return 0
-
-
-def _serve(arguments: argparse.Namespace) -> int:
-    from meddenoise.server.serve import serve
-
-    return serve(arguments.studies, host=arguments.host, port=arguments.port, app_dir=arguments.app)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -218,13 +209,6 @@ def _finite(text: str) -> float:
         raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"must be a finite number, got {text}")
-    return value
-
-
-def _port(text: str) -> int:
-    value = _count(text)
-    if value > 65535:
-        raise argparse.ArgumentTypeError(f"must be from 1 to 65535, got {text}")
     return value
 
 

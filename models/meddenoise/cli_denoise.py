@@ -8,13 +8,14 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from meddenoise.errors import GeometryError, MedDenoiseError, OptionError, OutputError
 from meddenoise.inference import Denoiser, Result
-from meddenoise.io import Provenance, Source, find_sources, read_volume, write_dicom_series, write_volume
+from meddenoise.io import Deidentifier, Provenance, Source, find_sources, read_volume, write_dicom_series, write_volume
 from meddenoise.io.atomic import replacing_file
+from meddenoise.io.deidentify import PIXELS_NOT_LOOKED_AT
 from meddenoise.io.detached import payload_of
 from meddenoise.report import as_dict, as_markdown, picture
 from meddenoise.volume import Modality, Volume
@@ -38,6 +39,7 @@ class Job:
     format: str | None = None
     series: str | None = None
     replace_nonfinite: float | None = None
+    deidentify: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,22 +74,24 @@ def run(job: Job) -> int:
         0 where all were written, else 1.
 
     Raises:
-        OptionError: Two inputs map to one name, or an output is an input; nothing was started.
+        OptionError: Two inputs map to one name, an output is an input, or options do not go together; nothing was
+            started.
         ModelError: The model cannot be loaded.
         OutputError: The output folder cannot be made or written.
     """
     sources, skipped = find_sources(job.inputs, series=job.series)
     for sentence in skipped:
         _warn(sentence)
-    plans = [_plan(source, job) for source in sources]
+    plans = [_plan(source, job) for source in (_unnamed(sources) if job.deidentify else sources)]
     _check_names(plans)
     _check_writable(job.output)
+    deidentifier = _deidentifier(plans) if job.deidentify else None
     denoiser = Denoiser.load(job.model, device=job.device)
     failed, this_run = 0, uuid.uuid4().hex
     for number, plan in enumerate(plans, 1):
         progress = _Progress(f"[{number}/{len(plans)}] {plan.source.stem}")
         try:
-            line = _one(plan, job, denoiser, progress, this_run)
+            line = _one(plan, job, denoiser, progress, this_run, deidentifier)
         except (MedDenoiseError, OSError, MemoryError) as error:
             failed += 1
             progress.clear()
@@ -98,6 +102,29 @@ def run(job: Job) -> int:
     if failed and len(plans) > 1:
         _warn(f"{len(plans) - failed} of {len(plans)} inputs were denoised, {failed} failed")
     return 1 if failed else 0
+
+
+def _unnamed(sources: Sequence[Source]) -> list[Source]:
+    """The sources under names that tell nothing, because results are called like their inputs."""
+    return [replace(source, stem=f"deidentified-{number:03d}") for number, source in enumerate(sources, 1)]
+
+
+def _deidentifier(plans: Sequence[Plan]) -> Deidentifier:
+    """One for all results, so that they stay together by patient and study.
+
+    Raises:
+        OptionError: A result would not be DICOM, or would name its input.
+    """
+    if any(plan.reports for plan in plans):
+        raise OptionError("--report repeats the names of files, which may be patients'; leave it out with --deidentify")
+    other = next((plan for plan in plans if not plan.as_dicom), None)
+    if other is not None:
+        raise OptionError(
+            f"{other.source.path}: --deidentify is for DICOM to DICOM, and this would become {other.result.name}; "
+            "give DICOM and leave --format out"
+        )
+    _warn(f"--deidentify: {PIXELS_NOT_LOOKED_AT}")
+    return Deidentifier()
 
 
 def _plan(source: Source, job: Job) -> Plan:
@@ -150,7 +177,9 @@ def _check_writable(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
 
 
-def _one(plan: Plan, job: Job, denoiser: Denoiser, progress: _Progress, run: str) -> str:
+def _one(
+    plan: Plan, job: Job, denoiser: Denoiser, progress: _Progress, run: str, deidentifier: Deidentifier | None
+) -> str:
     """Read, denoise and write one input; returns the line for the user. `run` is the same text for all of one run."""
     volume = read_volume(plan.source, modality=job.modality, replace_nonfinite=job.replace_nonfinite)
     if not volume.header.even and (plan.difference or not plan.as_dicom):
@@ -161,7 +190,7 @@ def _one(plan: Plan, job: Job, denoiser: Denoiser, progress: _Progress, run: str
         _warn(sentence)
     if plan.as_dicom:
         made_by = Provenance(result.model["name"], result.model["version"], job.strength)
-        write_dicom_series(result.volume, plan.result, made_by, run=run)
+        write_dicom_series(result.volume, plan.result, made_by, run=run, deidentifier=deidentifier)
     else:
         write_volume(result.volume, plan.result)
     if plan.difference:

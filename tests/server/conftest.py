@@ -145,7 +145,7 @@ class Server:
         with warnings.catch_warnings():  # MONAI Label's client imports cgi
             warnings.simplefilter("ignore", DeprecationWarning)
             from monailabel.client.client import MONAILabelClient
-        self.url, self.studies, self.temporary, self.log = url, studies, scratch / "tmp", log
+        self.url, self.studies, self.temporary, self.log = url, studies, scratch / "home" / "tmp", log
         self.client = MONAILabelClient(url, tmpdir=str(scratch))
 
     def path(self, image):
@@ -208,4 +208,16 @@ def server(tmp_path_factory, make_server):
     start = f"import os, sys; os.chdir({str(studies)!r}); from meddenoise.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", start, "serve", "--studies", str(studies), "--port", str(port)]
     with make_server(studies, port=port, command=command) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def short_line(tmp_path_factory, make_server):
+    """A server on one core that lets two requests wait; its image `short` takes a moment, `long` much longer."""
+    studies = tmp_path_factory.mktemp("short line")
+    for name, shape in (("long", (60, 448, 448)), ("short", (1, 32, 40))):
+        sitk.WriteImage(image_of(values("float32", shape)), str(studies / f"{name}.nrrd"))
+    environment = {"MEDDENOISE_WAITING": "2", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with make_server(studies, environment=environment) as running:
+        assert running.post(image="short").status_code == 200  # the model is loaded, a duration measured
         yield running

@@ -14,7 +14,7 @@ IMAGES = {
     "text": (422, "text.nii.gz"),
     "empty": (422, "empty"),
     "nobody": (404, "no image 'nobody'"),
-    "/etc/hostname": (404, "no image '/etc/hostname'"),
+    "/etc/hostname": (400, "an identifier and not a path"),
     "": (400, "no image given"),
 }
 PARAMS = {
@@ -27,7 +27,7 @@ PARAMS = {
     '{"modality": "US"}': "modality must be one of auto, CT, MR, PET, XR, got 'US'",
     '{"output_type": "both"}': "output_type must be one of denoised, difference",
     '{"result_dtype": "float16"}': "result_dtype must be one of",
-    '{"result_extension": "/../x.nrrd"}': "result_extension must be one of",
+    '{"result_extension": "/../x.nrrd"}': "result_extension must not be a path",
     '{"replace_nonfinite": "zero"}': "replace_nonfinite must be a finite number",
     '{"series": 7}': "series must be",
     '{"image": "/etc/hostname"}': "params must not hold image",

@@ -9,9 +9,12 @@ from typing import Any
 
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
+from meddenoise.io import Provenance
+from meddenoise.server.datastore import need_pacs
 from meddenoise.server.images import read_image, report, write_result
 from meddenoise.server.models import ModelPool
 from meddenoise.server.options import Options, shown_to_clients
+from meddenoise.server.progress import handle_of
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +25,7 @@ class DenoiseTask(InferTask):
     It is of the type "others", because its result is an image and not a label map, and has no labels.
     """
 
-    def __init__(self, model: str, pool: ModelPool) -> None:
+    def __init__(self, model: str, pool: ModelPool, datastore: Any = None) -> None:
         super().__init__(
             type=InferType.OTHERS,
             labels=None,
@@ -33,6 +36,18 @@ class DenoiseTask(InferTask):
         )
         self.model = model
         self.pool = pool
+        self.datastore = datastore
+
+    def info(self) -> dict[str, Any]:
+        """MONAI Label's description, with the version of the weights and what they were trained on."""
+        card = self.pool.get(self.model).card
+        return {
+            **super().info(),
+            "version": card.version,
+            "sha256": card.sha256,
+            "summary": card.description,
+            "modalities": card.modalities,
+        }
 
     def is_valid(self) -> bool:
         """Whether the weights are there and verify; the pool logs the reason where not."""
@@ -40,14 +55,23 @@ class DenoiseTask(InferTask):
 
     def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Denoise the image at ``request["image"]``, a path; return the result's path and the JSON beside it."""
-        options = Options.from_request(request)
-        with self.pool.turn(options.device):
-            start = perf_counter()
-            volume = read_image(Path(request["image"]), options)
-            read = perf_counter()
-            result = self.pool.get(self.model, options.device)(volume, strength=options.strength)
-            denoised = perf_counter()
-            path = write_result(result, options)
-            latencies = {"pre": read - start, "infer": denoised - read, "write": perf_counter() - denoised}
+        options, handle = Options.from_request(request), handle_of(request)
+        pacs = need_pacs(self.datastore) if options.store else None
+        start = perf_counter()
+        handle.enter("reading")
+        volume = read_image(Path(request["image"]), options)
+        read = perf_counter()
+        handle.enter("denoising")
+        denoise = self.pool.get(self.model, options.device)
+        uncertain = options.output_type == "uncertainty"
+        result = denoise(volume, strength=options.strength, uncertainty=uncertain, progress=handle.count)
+        denoised = perf_counter()
+        handle.enter("writing")
+        path = write_result(result, options)
+        latencies = {"pre": read - start, "infer": denoised - read, "write": perf_counter() - denoised}
         logger.info("%s: %d slices, seconds %s", self.model, volume.array.shape[0], latencies)
-        return str(path), report(volume, result, options, latencies)
+        answer = report(volume, result, options, latencies)
+        if pacs is not None:
+            provenance = Provenance(result.model["name"], result.model["version"], options.strength)
+            answer["stored"] = pacs.store(result.volume, provenance, deidentify=options.deidentify)
+        return str(path), answer

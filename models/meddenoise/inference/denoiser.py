@@ -18,17 +18,15 @@ from meddenoise.errors import InputError, OptionError
 from meddenoise.inference.device import choose_device, choose_precision
 from meddenoise.inference.figures import figures
 from meddenoise.inference.local_mean import without_local_mean
+from meddenoise.inference.slabs import Slab, in_slabs, tiles
+from meddenoise.inference.symmetries import SYMMETRIES, spread, turned, turned_back
 from meddenoise.intensity import CT_AIR, intensity_of
 from meddenoise.noise_level import level_map
+from meddenoise.notice import NOTICE
 from meddenoise.volume import Volume
 from meddenoise.weights import Card
 
 Progress = Callable[[int, int], None]
-
-NOTICE = "research use, not a medical device"
-PIXELS_AT_ONCE = 2**18
-TILE, HALO = 3072, 192
-"""Slices larger than a tile are cut; the halo covers the network's receptive field, so that no seam can show."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,9 @@ class Result:
         model: JSON-able identity of the model: "name", "version", "sha256".
         settings: JSON-able: "strength", "device", "precision", "modality", "intensity".
         warnings: Sentences for the user.
+        uncertainty: Where asked for: how much the model disagrees with itself, float32 in the input's units. It is the
+            standard deviation over the results for the 8 flips and quarter turns of the slices; 0 where it is sure and
+            where values are kept. It says nothing of errors that all eight share.
     """
 
     volume: Volume
@@ -50,6 +51,7 @@ class Result:
     model: dict[str, Any]
     settings: dict[str, Any]
     warnings: tuple[str, ...]
+    uncertainty: Volume | None = None
 
 
 class Denoiser:
@@ -59,13 +61,15 @@ class Denoiser:
         network: A network in the form ``network(image, level)`` with an attribute ``factor``; see networks.
         card: Its card.
         device: "auto", "cpu", "cuda" or "cuda:N".
+        slab: What goes through the network at once to begin with; it is halved where memory runs out.
 
     Raises:
         OptionError: Unknown or absent device.
     """
 
-    def __init__(self, network: nn.Module, card: Card, *, device: str = "auto") -> None:
+    def __init__(self, network: nn.Module, card: Card, *, device: str = "auto", slab: Slab | None = None) -> None:
         self.card = card
+        self.slab = slab or Slab()
         self.device = choose_device(device)
         self.precision = choose_precision(self.device)
         self._network = network.to(self.device).to(memory_format=torch.channels_last)
@@ -82,7 +86,9 @@ class Denoiser:
         network, card = weights.load(name)
         return cls(network, card, device=device)
 
-    def __call__(self, volume: Volume, *, strength: float = 1.0, progress: Progress | None = None) -> Result:
+    def __call__(
+        self, volume: Volume, *, strength: float = 1.0, uncertainty: bool = False, progress: Progress | None = None
+    ) -> Result:
         """Denoise a volume slice by slice, across its slicing axis.
 
         Values of a CT below -1024 HU and the padding value are no tissue and stay as they are. No value leaves the
@@ -91,22 +97,20 @@ class Denoiser:
         Args:
             volume: Any modality; see Volume for units and axis order.
             strength: 0 gives the input back bit for bit, 1 the full effect; values between mix linearly.
-            progress: Called as progress(slices_done, slices_total); what it raises ends the work.
+            uncertainty: Whether to give the result's uncertainty too, which takes eight times as long.
+            progress: Called as progress(slices_done, slices_total); what it raises ends the work. With uncertainty,
+                each slice counts eight times.
 
         Raises:
-            OptionError: Strength outside 0..1.
+            OptionError: Strength outside 0..1, or too little memory for even the smallest slab.
             InputError: Voxels that are not finite, or an empty array.
         """
         if not 0.0 <= strength <= 1.0:
             raise OptionError(f"strength must be between 0 and 1, got {strength}")
         _check(volume)
-        removed = np.zeros(volume.array.shape, np.float32)
-        slices = np.moveaxis(removed, volume.slicing_axis, 0)
-        if strength > 0.0:
-            for done, noise in self._removed(volume):
-                slices[done - len(noise) : done] = noise
-                if progress is not None:
-                    progress(done, len(slices))
+        ways = SYMMETRIES if uncertainty else SYMMETRIES[:1]
+        tell = _counter(progress, volume.array.shape[volume.slicing_axis] * len(ways))
+        removed = self._removed(volume, tell) if strength > 0.0 else np.zeros(volume.array.shape, np.float32)
         clean = _stored(volume, removed, strength)
         difference = np.subtract(volume.array, clean, dtype=np.float32, casting="unsafe")
         model = {"name": self.card.name, "version": self.card.version, "sha256": self.card.sha256}
@@ -127,31 +131,58 @@ class Denoiser:
                 "intensity": intensity_of(volume).rule,
             },
             warnings=volume.header.warnings,
+            uncertainty=replace(volume, array=self._spread(volume, removed, strength, tell), header=signed)
+            if uncertainty
+            else None,
         )
 
-    def _removed(self, volume: Volume) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield (slices done, what the network takes away from the last of them, in the volume's units)."""
-        rule = intensity_of(volume)
+    def _spread(
+        self, volume: Volume, removed: NDArray[np.float32], strength: float, tell: Callable[[int], None]
+    ) -> NDArray[np.float32]:
+        """The standard deviation of the result over all symmetries; `removed` is what the first of them takes away."""
+        if strength == 0.0:
+            return np.zeros(volume.array.shape, np.float32)
+
+        def members() -> Iterator[NDArray[np.float32]]:
+            low, high = (volume.array.astype(np.float32) - limit for limit in (volume.array.max(), volume.array.min()))
+            yield np.clip(removed, low, high)  # as the result's range is
+            for symmetry in SYMMETRIES[1:]:
+                yield np.clip(self._removed(volume, tell, symmetry), low, high)
+
+        found = np.float32(strength) * spread(members())
+        found[_kept(volume)] = 0.0
+        return found
+
+    def _removed(
+        self, volume: Volume, tell: Callable[[int], None], symmetry: tuple[int, bool] = SYMMETRIES[0]
+    ) -> NDArray[np.float32]:
+        """What the network takes away where it is shown the slices so turned; the volume's units, shape and axes.
+
+        `tell` hears of every few slices that are done.
+        """
+        rule, in_hu = intensity_of(volume), volume.header.units == "HU"
         array, padded = (np.moveaxis(a, volume.slicing_axis, 0) for a in (volume.array, volume.padded()))
         # Padding can be any number; the network is shown the scale's zero there.
-        array = np.where(padded, np.asarray(rule.offset, array.dtype), array)
-        slices, rows, columns = array.shape
-        step = max(1, PIXELS_AT_ONCE // (rows * columns))
-        for start in range(0, slices, step):
-            values = array[start : start + step]
-            units = rule.forward(values if volume.header.units != "HU" else np.maximum(values, CT_AIR))
-            image = torch.from_numpy(units).unsqueeze(1).to(self.device)
-            try:
-                with torch.inference_mode():
-                    noise = self._noise(image, in_hu=volume.header.units == "HU")
-            except RuntimeError as error:
-                if "memory" not in str(error):
-                    raise
-                size = f"{step} slices of {rows} x {columns} pixels"
-                raise InputError(f"not enough memory on {self.device} for {size}; use another device") from error
-            yield min(start + step, slices), noise.squeeze(1).cpu().numpy() * np.float32(rule.scale)
+        array = np.ascontiguousarray(turned(np.where(padded, np.asarray(rule.offset, array.dtype), array), symmetry))
+        removed = np.zeros(array.shape, np.float32)
 
-    def _noise(self, image: Tensor, *, in_hu: bool) -> Tensor:
+        def work(start: int, stop: int, tile: int) -> NDArray[np.float32]:
+            values = array[start:stop]
+            units = rule.forward(np.maximum(values, CT_AIR) if in_hu else values)
+            with torch.inference_mode():
+                noise = self._noise(torch.from_numpy(units).unsqueeze(1).to(self.device), tile, in_hu=in_hu)
+            in_volume: NDArray[np.float32] = noise.squeeze(1).cpu().numpy() * np.float32(rule.scale)
+            return in_volume
+
+        start = 0
+        slices, rows, columns = array.shape
+        for stop, noise in in_slabs(work, (slices, rows, columns), self.slab, self.device):
+            removed[start:stop] = noise
+            tell(stop - start)
+            start = stop
+        return np.ascontiguousarray(np.moveaxis(turned_back(removed, symmetry), 0, volume.slicing_axis))
+
+    def _noise(self, image: Tensor, tile: int, *, in_hu: bool) -> Tensor:
         """What is to be removed; network units in and out, shape (batch, 1, rows, columns), sides of any length."""
         rows, columns = image.shape[-2:]
         factor = int(getattr(self._network, "factor", 1))
@@ -159,28 +190,24 @@ class Denoiser:
         edge = (0, -columns % factor, 0, -rows % factor)
         padded, level = F.pad(image, edge, mode="replicate"), F.pad(level, edge, mode="replicate")
         clean = torch.empty_like(padded)
-        for inner, outer, kept in _tiles(padded.shape[-2], padded.shape[-1]):
+        for inner, outer, kept in tiles(padded.shape[-2], padded.shape[-1], tile):
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
                 clean[(..., *inner)] = self._network(padded[(..., *outer)], level[(..., *outer)])[(..., *kept)]
         clean, level = clean[..., :rows, :columns], level[..., :rows, :columns]
         return without_local_mean(image - clean, clean, level) if in_hu else image - clean
 
 
-Window = tuple[slice, slice]
+def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
+    """A function that adds up what it is told is done, and says so to `progress`."""
+    done = 0
 
+    def tell(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None:
+            progress(done, total)
 
-def _tiles(rows: int, columns: int) -> Iterator[tuple[Window, Window, Window]]:
-    """Cut a slice into tiles: where the result goes, what the network sees, and what of that is kept."""
-    for top in range(0, rows, TILE):
-        for left in range(0, columns, TILE):
-            spans = [_span(top, rows), _span(left, columns)]
-            yield tuple(zip(*spans, strict=True))
-
-
-def _span(start: int, length: int) -> tuple[slice, slice, slice]:
-    stop = min(start + TILE, length)
-    low, high = max(0, start - HALO), min(length, stop + HALO)
-    return slice(start, stop), slice(low, high), slice(start - low, stop - low)
+    return tell
 
 
 def _check(volume: Volume) -> None:
@@ -201,8 +228,14 @@ def _stored(volume: Volume, removed: NDArray[np.float32], strength: float) -> ND
     if noisy.dtype.kind in "iu":
         clean = np.rint(clean)
     clean = clean.astype(noisy.dtype)
-    kept = volume.padded()
-    if volume.header.units == "HU":
-        kept |= noisy < CT_AIR
+    kept = _kept(volume)
     clean[kept] = noisy[kept]
     return clean
+
+
+def _kept(volume: Volume) -> NDArray[np.bool_]:
+    """Where values are no tissue and stay as they are."""
+    kept = volume.padded()
+    if volume.header.units == "HU":
+        kept |= volume.array < CT_AIR
+    return kept

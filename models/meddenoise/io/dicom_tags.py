@@ -50,6 +50,13 @@ def describe_derivation(dataset: Dataset, provenance: Provenance, now: datetime)
     _note_loss(dataset)
 
 
+def describe_without_names(dataset: Dataset, provenance: Provenance) -> None:
+    """Say again what de-identification removed with all free text: only words of our own."""
+    dataset.DerivationDescription = f"{MARK} {provenance.sentence()}"[:_SHORT_TEXT]
+    dataset.SeriesDescription = DISCLAIMER
+    dataset.ContributingEquipmentSequence = Sequence([_equipment(provenance)])
+
+
 def _in_zone_of(dataset: Dataset, now: datetime) -> datetime:
     """The moment in the time zone that the object states for all its times, else in the computer's."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,23 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from meddenoise.errors import InputError, OutputError
 from meddenoise.io.atomic import replacing_file, replacing_folder
+from meddenoise.io.deidentify import Deidentifier
 from meddenoise.io.dicom_file import DAMAGE, is_dicom, open_dicom, read_head
 from meddenoise.io.dicom_pixels import bit_range, padding_range, stored_values
 from meddenoise.io.dicom_read import rescale_of
-from meddenoise.io.dicom_tags import describe_derivation, drop_what_no_longer_holds
+from meddenoise.io.dicom_tags import describe_derivation, describe_without_names, drop_what_no_longer_holds
 from meddenoise.io.source import MARK, Provenance
 from meddenoise.volume import Volume
 
 
-def write_dicom_series(volume: Volume, folder: Path, provenance: Provenance, *, run: str | None = None) -> list[Path]:
+def write_dicom_series(
+    volume: Volume,
+    folder: Path,
+    provenance: Provenance,
+    *,
+    run: str | None = None,
+    deidentifier: Deidentifier | None = None,
+) -> list[Path]:
     """Write a derived series: one new object per source file, at its own position, with its own rescale.
 
     The values are physical, as ``read_volume`` gave them; each slice goes back through its file's slope and
@@ -35,6 +44,7 @@ def write_dicom_series(volume: Volume, folder: Path, provenance: Provenance, *, 
         provenance: What it was made with.
         run: Any text of its own for one run over many inputs: what was one series before it is one series after it,
             even where its files are written one by one. By default each call makes a new series.
+        deidentifier: Takes out who the patient is; files in a folder are then numbered.
 
     Returns:
         The files, in slice order.
@@ -48,15 +58,16 @@ def write_dicom_series(volume: Volume, folder: Path, provenance: Provenance, *, 
     if volume.header.ext != ".dcm":
         raise OutputError(f"{folder}: a DICOM series can only be derived from DICOM, got {volume.header.ext}")
     assert len(sources) == volume.array.shape[0], (len(sources), volume.array.shape)
+    making = _Making(provenance, run or generate_uid(), datetime.now().astimezone(), deidentifier)
     if folder.suffix.lower() == ".dcm" and len(sources) == 1 and not folder.is_dir():
         with replacing_file(folder) as temporary:
-            _write_slice(volume, 0, temporary, provenance, run or generate_uid(), datetime.now().astimezone())
+            _write_slice(volume, 0, temporary, making)
         return [folder]
     _check_replaceable(folder)
-    names, run, now = _names(sources), run or generate_uid(), datetime.now().astimezone()
+    names = _names(sources) if deidentifier is None else _numbers(sources)
     with replacing_folder(folder) as temporary:
         for index, name in enumerate(names):
-            _write_slice(volume, index, temporary / name, provenance, run, now)
+            _write_slice(volume, index, temporary / name, making)
     return [folder / name for name in names]
 
 
@@ -88,14 +99,28 @@ def to_stored(values: NDArray[Any], dataset: Dataset, path: Path) -> NDArray[Any
     return stored
 
 
-def _write_slice(volume: Volume, index: int, target: Path, provenance: Provenance, run: str, now: datetime) -> None:
+@dataclass(frozen=True)
+class _Making:
+    """What the slices of one series have in common."""
+
+    provenance: Provenance
+    run: str
+    now: datetime
+    deidentifier: Deidentifier | None
+
+
+def _write_slice(volume: Volume, index: int, target: Path, making: _Making) -> None:
     source = volume.header.sources[index]
     dataset = open_dicom(source)
     try:
         stored = to_stored(volume.array[index], dataset, source)
-        describe_derivation(dataset, provenance, now)
+        series_uid = _series_uid(dataset, making.provenance, making.run)
+        describe_derivation(dataset, making.provenance, making.now)
         drop_what_no_longer_holds(dataset)
-        dataset.SeriesInstanceUID = _series_uid(dataset, provenance, run)
+        if making.deidentifier is not None:
+            making.deidentifier(dataset)
+            describe_without_names(dataset, making.provenance)
+        dataset.SeriesInstanceUID = series_uid
         _set_pixels(dataset, stored)
         _save(dataset, target)
     except OSError:
@@ -136,7 +161,11 @@ def _set_pixels(dataset: Dataset, stored: NDArray[Any]) -> None:
 def _names(sources: tuple[Path, ...]) -> list[str]:
     """The sources' own names with .dcm at the end; numbers where two would be the same."""
     names = [s.name if s.suffix.lower() == ".dcm" else f"{s.name}.dcm" for s in sources]
-    return names if len({n.lower() for n in names}) == len(names) else [f"{i:05d}.dcm" for i in range(len(names))]
+    return names if len({n.lower() for n in names}) == len(names) else _numbers(sources)
+
+
+def _numbers(sources: tuple[Path, ...]) -> list[str]:
+    return [f"{index:05d}.dcm" for index in range(len(sources))]
 
 
 def _check_replaceable(folder: Path) -> None:

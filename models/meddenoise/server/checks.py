@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from meddenoise.errors import ModelError, OptionError
+from meddenoise.server.access import check_values
 from meddenoise.server.problems import Problem
 
 NOT_IN_PARAMS = ("image", "model", "label", "file", "session", "session_id")
@@ -51,15 +52,16 @@ def parse_params(text: str | None) -> Mapping[str, Any]:
     """The form field `params`: a JSON object that names no files.
 
     Raises:
-        OptionError: It is not JSON, not an object, or holds a key that names a file or a model.
+        OptionError: It is not JSON, not an object, or holds a key that names a file or a model, or a path anywhere.
     """
     try:
         params = json.loads(text or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"params must be a JSON object: {error}") from error
     if not isinstance(params, dict):
         raise OptionError(f"params must be a JSON object, got {type(params).__name__}")
     wrong = sorted(set(params) & set(NOT_IN_PARAMS))
     if wrong:
         raise OptionError(f"params must not hold {', '.join(wrong)}: these have their own places in the request")
+    check_values(params)
     return params

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import sysconfig
@@ -11,20 +10,12 @@ from pathlib import Path
 
 import meddenoise
 from meddenoise.errors import ServiceError
+from meddenoise.weights.site import data_folder
+
+__all__ = ["APP", "PACKAGE", "app_folder", "copy_app", "data_folder", "why_not_writable"]
 
 APP = Path("apps/meddenoise")
 PACKAGE = Path(meddenoise.__file__).resolve().parent
-
-
-def data_folder() -> Path:
-    """The user's own folder for what a server writes; the environment variable MEDDENOISE_HOME overrides it."""
-    if named := os.environ.get("MEDDENOISE_HOME"):
-        return Path(named)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local")) / "meddenoise"
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Application Support/meddenoise"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "meddenoise"
 
 
 def app_folder() -> Path:

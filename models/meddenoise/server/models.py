@@ -30,7 +30,6 @@ class ModelPool:
         self.load = load
         self._loaded: dict[tuple[str, str], Denoiser] = {}
         self._reported: dict[str, str] = {}
-        self._turns: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def get(self, name: str, device: str = "auto") -> Denoiser:
@@ -46,15 +45,11 @@ class ModelPool:
                 self._loaded[name, device] = self.load(name, device)
             return self._loaded[name, device]
 
-    def turn(self, device: str = "auto") -> threading.Lock:
-        """What to hold while denoising on a device: two images at once would need the memory of two.
-
-        Raises:
-            OptionError: Unknown or absent device.
-        """
-        chosen = choose_device(device)
-        key = "cuda:0" if str(chosen) == "cuda" else str(chosen)
-        return self._turns.setdefault(key, threading.Lock())
+    def forget(self, name: str) -> None:
+        """Load the model anew when it is next asked for: its weights were replaced or taken away."""
+        with self._lock:
+            for key in [key for key in self._loaded if key[0] == name]:
+                del self._loaded[key]
 
     def problem(self, name: str) -> str | None:
         """Why the model cannot be used, or None where it can. A changed reason is logged once."""

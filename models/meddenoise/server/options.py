@@ -12,8 +12,9 @@ import torch
 from meddenoise.errors import OptionError
 from meddenoise.volume import MODALITIES, Modality
 
-OutputType = Literal["denoised", "difference"]
-EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".mha", ".png", ".tif")
+OutputType = Literal["denoised", "difference", "uncertainty"]
+DICOM = ".dcm"
+EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".mha", ".png", ".tif", DICOM)
 """Formats of the result; uncompressed NRRD first, because it is exact and the fastest to write."""
 DTYPES = ("input", "float32", "int16", "uint16", "int32")
 
@@ -26,11 +27,17 @@ class Options:
         strength: 0 (the input, bit for bit) to 1 (the full effect).
         modality: None takes it from the file, else guesses it.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        output_type: Whether the result file holds the denoised image or what was taken away (input minus denoised).
-        result_extension: Format of the result file.
+        output_type: Whether the result file holds the denoised image, what was taken away (input minus denoised), or
+            how much the model disagrees with itself about it (see Denoiser).
+        report: Whether the JSON holds the report as a Markdown page too.
+        result_extension: Format of the result file; ".dcm" is a zip of the derived DICOM series.
         result_dtype: "input" keeps the input's type (the difference is float32); an integer type must hold the values.
         series: SeriesInstanceUID to take where a session holds several.
+        instance: SOPInstanceUID of the image to take, with those that form a volume with it, where a series holds
+            several, as the two views of a chest.
         replace_nonfinite: Value that replaces NaN and Inf voxels; None refuses them.
+        store: Whether the denoised image is also stored as a derived series in the PACS that the input came from.
+        deidentify: Whether what is stored, or a DICOM result, is de-identified by the DICOM basic profile.
         warnings: What was asked for and not done.
     """
 
@@ -38,10 +45,14 @@ class Options:
     modality: Modality | None = None
     device: str = "auto"
     output_type: OutputType = "denoised"
+    report: bool = False
     result_extension: str = EXTENSIONS[0]
     result_dtype: str = "input"
     series: str | None = None
+    instance: str | None = None
     replace_nonfinite: float | None = None
+    store: bool = False
+    deidentify: bool = False
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -53,19 +64,28 @@ class Options:
         """
         modality = _choice(request, "modality", ("auto", *MODALITIES))
         dtype, warnings = _result_dtype(request)
+        output_type, extension = _output_type(request), _extension(request)
+        if extension == DICOM and (output_type, dtype) != ("denoised", DTYPES[0]):
+            raise OptionError(f"a DICOM result is the denoised image in the input's type, not {output_type} as {dtype}")
+        store, deidentify = _switch(request, "store"), _switch(request, "deidentify")
+        if deidentify and not store and extension != DICOM:
+            raise OptionError(
+                f"deidentify is for DICOM: ask for result_extension {DICOM} or store; a {extension} holds no names"
+            )
         replacement = request.get("replace_nonfinite")
-        series = request.get("series") or None
-        if series is not None and not isinstance(series, str):
-            raise OptionError(f"series must be a SeriesInstanceUID, got {series!r}")
         return cls(
             strength=_number(request, "strength", 1.0, low=0.0, high=1.0),
             modality=None if modality == "auto" else cast(Modality, modality),
             device=_text(request, "device", "auto"),
-            output_type=cast(OutputType, _choice(request, "output_type", get_args(OutputType))),
-            result_extension=_choice(request, "result_extension", EXTENSIONS),
+            output_type=output_type,
+            report=_switch(request, "report"),
+            result_extension=extension,
             result_dtype=dtype,
-            series=series,
+            series=_uid(request, "series"),
+            instance=_uid(request, "instance"),
             replace_nonfinite=None if replacement in (None, "") else _number(request, "replace_nonfinite", 0.0),
+            store=store,
+            deidentify=deidentify,
             warnings=warnings,
         )
 
@@ -77,9 +97,14 @@ def shown_to_clients() -> dict[str, Any]:
         "modality": ["auto", *MODALITIES],
         "device": ["auto", "cpu", *(["cuda"] if torch.cuda.is_available() else [])],
         "output_type": list(get_args(OutputType)),
+        "difference": False,
+        "uncertainty": False,
+        "report": False,
         "result_extension": list(EXTENSIONS),
         "result_dtype": list(DTYPES),
         "replace_nonfinite": "",
+        "store": False,
+        "deidentify": False,
     }
 
 
@@ -102,6 +127,34 @@ def _choice(request: Mapping[str, Any], key: str, choices: Sequence[str]) -> str
     value = _text(request, key, choices[0])
     if value not in choices:
         raise OptionError(f"{key} must be one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def _output_type(request: Mapping[str, Any]) -> OutputType:
+    """What the result holds; the switches `difference` and `uncertainty` are short for the output type of that name."""
+    named = _choice(request, "output_type", get_args(OutputType))
+    wanted = [switch for switch in ("difference", "uncertainty") if _switch(request, switch)]
+    if len({*wanted, *([named] if named != "denoised" else [])}) > 1:
+        raise OptionError(f"one result at a time: got output_type {named} and {' and '.join(wanted)}")
+    return cast(OutputType, wanted[0] if wanted else named)
+
+
+def _extension(request: Mapping[str, Any]) -> str:
+    given = _text(request, "result_extension", EXTENSIONS[0])
+    return _choice({"result_extension": DICOM if given == "dicom" else given}, "result_extension", EXTENSIONS)
+
+
+def _uid(request: Mapping[str, Any], key: str) -> str | None:
+    value = request.get(key) or None
+    if value is not None and not isinstance(value, str):
+        raise OptionError(f"{key} must be a DICOM UID, got {value!r}")
+    return value
+
+
+def _switch(request: Mapping[str, Any], key: str) -> bool:
+    value = _value(request, key, False)
+    if not isinstance(value, bool):
+        raise OptionError(f"{key} must be true or false, got {value!r}")
     return value
 
 

@@ -29,8 +29,8 @@ class Problem(HTTPException):
     status; under ``meddenoise serve`` the name comes along as ``{"error": name, "detail": sentence}``.
     """
 
-    def __init__(self, status: int, error: str, sentence: str) -> None:
-        super().__init__(status_code=status, detail=sentence)
+    def __init__(self, status: int, error: str, sentence: str, *, headers: dict[str, str] | None = None) -> None:
+        super().__init__(status_code=status, detail=sentence, headers=headers)
         self.error = error
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from meddenoise.errors import ServiceError
+from meddenoise.errors import MedDenoiseError, ServiceError
 from meddenoise.server.home import PACKAGE
 from meddenoise.server.serve import LOOPBACK, serve
 
@@ -23,7 +23,7 @@ LINES = 15
 
 @contextmanager
 def server_process(
-    studies: Path,
+    studies: Path | str,
     *,
     port: int,
     log: Path,
@@ -34,7 +34,7 @@ def server_process(
     """Run a server on a loopback port for the time of the block.
 
     Args:
-        studies: Folder of images.
+        studies: Folder of images, or the address of a PACS.
         port: Loopback port, which must be free.
         log: File that takes everything the server says.
         environment: Variables to set for it beside this process's own.
@@ -75,7 +75,7 @@ def _answers(port: int) -> bool:
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
     try:
         connection.request("GET", "/info/")
-        return connection.getresponse().status == http.HTTPStatus.OK
+        return connection.getresponse().status in (http.HTTPStatus.OK, http.HTTPStatus.UNAUTHORIZED)
     except (OSError, http.client.HTTPException):
         return False
     finally:
@@ -108,6 +108,6 @@ def _end_with_parent() -> None:
 if __name__ == "__main__":
     _end_with_parent()
     try:
-        sys.exit(serve(Path(sys.argv[1]), port=int(sys.argv[2])))
-    except ServiceError as failure:
+        sys.exit(serve(sys.argv[1], port=int(sys.argv[2])))
+    except MedDenoiseError as failure:
         sys.exit(str(failure))

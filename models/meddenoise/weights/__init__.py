@@ -1,4 +1,6 @@
-"""The published weights: NAME.safetensors with the tensors and NAME.json with the model card's data.
+"""The weights: NAME.safetensors with the tensors and NAME.json with the model card's data.
+
+The published ones lie in this package; a site's own lie beside its server's data and are found under their own names.
 
 The card also travels inside the safetensors file, so that a file explains itself; the JSON adds the checksum, without
 which a file is never run.
@@ -9,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,12 @@ from torch import nn
 
 from meddenoise.errors import ModelError
 from meddenoise.networks import NETWORKS
+from meddenoise.weights.site import site_folder
 
-__all__ = ["Card", "available", "folder", "load", "read_card", "save"]
+__all__ = ["Card", "available", "file_of", "folder", "load", "read_card", "save", "site_folder"]
+
+SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a site may call a model: the name becomes part of addresses and file names."""
 
 
 @dataclass(frozen=True)
@@ -57,35 +64,72 @@ class Card:
 
 
 def folder() -> Path:
-    """Where the weights lie: the environment variable MEDDENOISE_WEIGHTS, else inside this package."""
+    """Where the published weights lie: the environment variable MEDDENOISE_WEIGHTS, else inside this package."""
     return Path(os.environ.get("MEDDENOISE_WEIGHTS") or Path(__file__).parent)
 
 
 def available() -> list[str]:
-    """Names of the models that have a card, in alphabetical order; load() says whether their weights are sound."""
-    return sorted(path.stem for path in folder().glob("*.json"))
+    """Names of the models that have a card, in alphabetical order; load() says whether their weights are sound.
+
+    A site's own models come along unless MEDDENOISE_WEIGHTS names the only folder to use. None of them can take the
+    place of a published one: of two models of one name, the published one counts.
+    """
+    return sorted(_cards())
+
+
+def _cards() -> dict[str, Path]:
+    """The card's file of each model."""
+    found = {path.stem: path for path in folder().glob("*.json")}
+    if os.environ.get("MEDDENOISE_WEIGHTS"):
+        return found
+    site = {path.stem: path for path in site_folder().glob("*.json") if SITE_NAME.fullmatch(path.stem)}
+    return {**site, **found}
 
 
 def read_card(name: str) -> Card:
-    """The card of a published model.
+    """The card of a model, under the name it is asked for by.
 
     Raises:
         ModelError: No such model, or a card that cannot be read.
     """
-    path = folder() / f"{name}.json"
-    if name not in available():
-        raise ModelError(f"unknown model {name!r}; available: {', '.join(available()) or 'none'}")
+    return _read(_card_of(name))
+
+
+def file_of(name: str) -> Path:
+    """The weights of a model.
+
+    Raises:
+        ModelError: No such model, or no weights.
+    """
+    file = _card_of(name).with_suffix(".safetensors")
+    if not file.is_file():
+        raise ModelError(f"weights {file} are missing; {_way_out(file)}")
+    return file
+
+
+def _card_of(name: str) -> Path:
+    cards = _cards()
+    if name not in cards:
+        raise ModelError(f"unknown model {name!r}; available: {', '.join(sorted(cards)) or 'none'}")
+    return cards[name]
+
+
+def _read(path: Path) -> Card:
     try:
-        return Card(**json.loads(path.read_text()))
+        return replace(Card(**json.loads(path.read_text())), name=path.stem)
     except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"model card {path} is damaged ({error}); reinstall meddenoise") from error
+        raise ModelError(f"model card {path} is damaged ({error}); {_way_out(path)}") from error
+
+
+def _way_out(path: Path) -> str:
+    return "reinstall meddenoise" if path.parent == folder() else "put the model there again"
 
 
 def load(name: str) -> tuple[nn.Module, Card]:
     """Build a network with its weights, on the CPU and in evaluation mode.
 
     Args:
-        name: Name of a published model, or the path of a .safetensors file that save() wrote.
+        name: Name of a model, or the path of a .safetensors file that save() wrote.
 
     Raises:
         ModelError: Unknown name; weights missing, damaged, or not those the card names.
@@ -94,12 +138,12 @@ def load(name: str) -> tuple[nn.Module, Card]:
         path = Path(name)
         card = replace(_card_inside(path), sha256=_sha256(path))
     else:
-        card = read_card(name)
-        path = folder() / f"{name}.safetensors"
+        card_path = _card_of(name)
+        card, path = _read(card_path), card_path.with_suffix(".safetensors")
         if (found := _sha256(path)) != card.sha256:
             raise ModelError(
                 f"weights {path} are damaged: sha256 {found[:12]}..., the card says {card.sha256[:12]}...; "
-                "reinstall meddenoise"
+                f"{_way_out(path)}"
             )
     try:
         network = NETWORKS[card.network](**card.arguments)
@@ -137,4 +181,4 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ModelError(f"weights {path} cannot be read ({error.strerror}); reinstall meddenoise") from error
+        raise ModelError(f"weights {path} cannot be read ({error.strerror}); {_way_out(path)}") from error
