@@ -20,12 +20,12 @@ from meddenoise.inference.figures import figures
 from meddenoise.inference.local_mean import without_local_mean
 from meddenoise.intensity import CT_AIR, intensity_of
 from meddenoise.noise_level import level_map
+from meddenoise.notice import NOTICE
 from meddenoise.volume import Volume
 from meddenoise.weights import Card
 
 Progress = Callable[[int, int], None]
 
-NOTICE = "research use, not a medical device"
 PIXELS_AT_ONCE = 2**18
 TILE, HALO = 3072, 192
 """Slices larger than a tile are cut; the halo covers the network's receptive field, so that no seam can show."""
