@@ -31,7 +31,7 @@ class Guarded:
 
     def __init__(self, running, tokens, folder):
         self.url, self.studies, self.log = running.url, running.studies, running.log
-        self.tokens, self.folder = tokens, folder
+        self.tokens, self.folder, self.client = tokens, folder, running.client
         self.home = running.temporary.parent
         self.sessions = self.home.parent / "sessions"
 
@@ -204,6 +204,15 @@ def test_health_needs_no_token_and_says_little(guarded):
     assert answer.status_code == 200
     assert set(answer.json()) == {"status", "version", "models"}
     assert answer.json()["models"] == {"student": True}
+
+
+def test_monai_labels_own_client_works_with_a_token(guarded):
+    with pytest.raises(Exception, match=r"401|valid token"):
+        guarded.client.info()
+    guarded.client.update_auth({"token_type": "Bearer", "access_token": guarded.tokens["user"]})
+    path, answer = guarded.client.infer("student", "volume", {})
+    assert answer["model"]["name"] == "student"
+    assert sitk.ReadImage(str(path)).GetSize() == (32, 32, 3)
 
 
 # --- browsers ---------------------------------------------------------------------------------------------------------
