@@ -117,9 +117,10 @@ def start(server, image, name, answers):
     return thread
 
 
-def until(server, name, state):
-    end = time.monotonic() + 30
-    while (seen := ask(server, name)).status_code == 404 or seen.json()["state"] != state:
+def until(server, name, state, position=0):
+    """Wait until a request has a state and a place; it is known a moment before it is in line."""
+    end, wanted = time.monotonic() + 30, (state, position)
+    while (seen := ask(server, name)).status_code == 404 or (seen.json()["state"], seen.json()["position"]) != wanted:
         assert time.monotonic() < end, seen.text
         time.sleep(0.03)
     return seen.json()
@@ -129,9 +130,9 @@ def test_progress_is_shown_from_waiting_to_done_and_requests_are_cancelled(short
     answers = {}
     threads = [start(short_line, "long", "way-1", answers)]
     until(short_line, "way-1", "denoising")
-    for name in ("way-2", "way-3"):
+    for position, name in enumerate(("way-2", "way-3"), 1):
         threads.append(start(short_line, "short", name, answers))
-        waiting = until(short_line, name, "waiting")
+        waiting = until(short_line, name, "waiting", position)
     assert waiting == {**waiting, "id": "way-3", "position": 2, "done": 0, "total": 0}
     assert waiting["wait_estimate_s"] >= 0
     assert ask(short_line, "way-3", "DELETE").status_code == 200  # one that waits
