@@ -203,9 +203,14 @@ class Asked:
         return self.answer
 
 
-def state(server, name):
+def place(server, name):
+    """State and position of a request; it is known a moment before it is in line."""
     answer = requests.get(f"{server.url}/progress/{name}", timeout=10)
-    return answer.json()["state"] if answer.ok else "unknown"
+    return (answer.json()["state"], answer.json()["position"]) if answer.ok else ("unknown", 0)
+
+
+def state(server, name):
+    return place(server, name)[0]
 
 
 def until(found, seconds=20.0):
@@ -221,7 +226,8 @@ def fill(server, names):
     asked = []
     for number, name in enumerate(names):
         asked.append(Asked(server, "short" if number else "long", name))
-        until(lambda name=name, number=number: state(server, name) in (("waiting",) if number else ("denoising",)))
+        wanted = ("waiting", number) if number else ("denoising", 0)
+        until(lambda name=name, wanted=wanted: place(server, name) == wanted)
     return asked
 
 
