@@ -20,7 +20,7 @@ from meddenoise.inference.figures import figures
 from meddenoise.inference.local_mean import without_local_mean
 from meddenoise.inference.slabs import Slab, in_slabs, tiles
 from meddenoise.inference.symmetries import SYMMETRIES, spread, turned, turned_back
-from meddenoise.intensity import CT_AIR, intensity_of
+from meddenoise.intensity import CT_AIR, Intensity, intensity_of
 from meddenoise.noise_level import level_map
 from meddenoise.notice import NOTICE
 from meddenoise.volume import Volume
@@ -110,7 +110,8 @@ class Denoiser:
         _check(volume)
         ways = SYMMETRIES if uncertainty else SYMMETRIES[:1]
         tell = _counter(progress, volume.array.shape[volume.slicing_axis] * len(ways))
-        removed = self._removed(volume, tell) if strength > 0.0 else np.zeros(volume.array.shape, np.float32)
+        rule = intensity_of(volume)
+        removed = self._removed(volume, rule, tell) if strength > 0.0 else np.zeros(volume.array.shape, np.float32)
         clean = _stored(volume, removed, strength)
         difference = np.subtract(volume.array, clean, dtype=np.float32, casting="unsafe")
         model = {"name": self.card.name, "version": self.card.version, "sha256": self.card.sha256}
@@ -128,16 +129,21 @@ class Denoiser:
                 "device": str(self.device),
                 "precision": str(self.precision).removeprefix("torch."),
                 "modality": volume.modality,
-                "intensity": intensity_of(volume).rule,
+                "intensity": rule.rule,
             },
             warnings=volume.header.warnings,
-            uncertainty=replace(volume, array=self._spread(volume, removed, strength, tell), header=signed)
+            uncertainty=replace(volume, array=self._spread(volume, rule, removed, strength, tell), header=signed)
             if uncertainty
             else None,
         )
 
     def _spread(
-        self, volume: Volume, removed: NDArray[np.float32], strength: float, tell: Callable[[int], None]
+        self,
+        volume: Volume,
+        rule: Intensity,
+        removed: NDArray[np.float32],
+        strength: float,
+        tell: Callable[[int], None],
     ) -> NDArray[np.float32]:
         """The standard deviation of the result over all symmetries; `removed` is what the first of them takes away."""
         if strength == 0.0:
@@ -147,20 +153,24 @@ class Denoiser:
             low, high = (volume.array.astype(np.float32) - limit for limit in (volume.array.max(), volume.array.min()))
             yield np.clip(removed, low, high)  # as the result's range is
             for symmetry in SYMMETRIES[1:]:
-                yield np.clip(self._removed(volume, tell, symmetry), low, high)
+                yield np.clip(self._removed(volume, rule, tell, symmetry), low, high)
 
         found = np.float32(strength) * spread(members())
         found[_kept(volume)] = 0.0
         return found
 
     def _removed(
-        self, volume: Volume, tell: Callable[[int], None], symmetry: tuple[int, bool] = SYMMETRIES[0]
+        self,
+        volume: Volume,
+        rule: Intensity,
+        tell: Callable[[int], None],
+        symmetry: tuple[int, bool] = SYMMETRIES[0],
     ) -> NDArray[np.float32]:
         """What the network takes away where it is shown the slices so turned; the volume's units, shape and axes.
 
         `tell` hears of every few slices that are done.
         """
-        rule, in_hu = intensity_of(volume), volume.header.units == "HU"
+        in_hu = volume.header.units == "HU"
         array, padded = (np.moveaxis(a, volume.slicing_axis, 0) for a in (volume.array, volume.padded()))
         # Padding can be any number; the network is shown the scale's zero there.
         array = np.ascontiguousarray(turned(np.where(padded, np.asarray(rule.offset, array.dtype), array), symmetry))

@@ -14,8 +14,9 @@ from pydicom.uid import (
 )
 
 from meddenoise.io.source import MARK, Provenance
+from meddenoise.notice import NOTICE
 
-DISCLAIMER = "denoised, research use, not a medical device"
+DISCLAIMER = f"denoised, {NOTICE}"
 _SERIES_OFFSET = 1000
 _LONG_STRING, _SHORT_TEXT = 64, 1024
 _SMOOTHING = ("113087", "DCM", "Smoothing")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from meddenoise.notice import NOTICE
+
 MARK = "MedDenoise"
 """Key (NRRD, MHA) and first word (DICOM, NIfTI, TIFF) by which a result of ours is recognised again."""
 
@@ -55,7 +57,7 @@ class Provenance:
     def sentence(self) -> str:
         """The mark written into results, such as "student 1.0.0, strength 1.0, research use, not a medical device"."""
         strength = round(float(self.strength), 3)
-        return f"{self.model} {self.version}, strength {strength}, research use, not a medical device"
+        return f"{self.model} {self.version}, strength {strength}, {NOTICE}"
 
 
 def extension_of(path: Path) -> str:
