@@ -1,0 +1,72 @@
+"""Correlated noise with a given power spectrum, and slowly varying fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from meddenoise.noise.random import log_uniform, normal, per_image
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Shape of a noise power spectrum over frequency f and angle a.
+
+    ``ramp(f) * exp(-(f / cutoff)^falloff) * exp(anisotropy * cos 2(a - direction))``
+
+    Attributes:
+        cutoff: In cycles per pixel (Nyquist is 0.5), shape (batch,).
+        falloff: Exponent; 2 is a Gaussian, larger is steeper, shape (batch,).
+        anisotropy: 0 is isotropic; the strongest over the weakest direction is exp(2 * anisotropy), shape (batch,).
+        direction: Angle of the strongest frequency, radians, pi/2 is along rows (vertical), shape (batch,).
+        ramp: True for filtered back-projection, whose power rises in proportion to f; False for a flat start.
+    """
+
+    cutoff: Tensor
+    falloff: Tensor
+    anisotropy: Tensor
+    direction: Tensor
+    ramp: bool
+
+
+def draw_smooth_spectrum(batch: int, generator: torch.Generator) -> Spectrum:
+    """Isotropic noise between nearly white (cutoff 1 cycle/pixel) and visibly blurred (0.15), without a ramp.
+
+    Stands for interpolated MR, post-filtered PET and detector-blurred X-ray until their physical models arrive.
+    """
+    zero = torch.zeros(batch, device=generator.device)
+    return Spectrum(log_uniform(batch, 0.15, 1.0, generator), torch.full_like(zero, 2.0), zero, zero, ramp=False)
+
+
+def correlated(shape: tuple[int, int, int, int], spectrum: Spectrum, *, generator: torch.Generator) -> Tensor:
+    """Normal noise with the given spectrum, mean 0 and expected variance 1, shape (batch, 1, rows, columns).
+
+    The field is periodic at its borders.
+    """
+    rows, columns = shape[-2:]
+    fy = torch.fft.fftfreq(rows, device=generator.device).reshape(1, 1, -1, 1)
+    fx = torch.fft.rfftfreq(columns, device=generator.device).reshape(1, 1, 1, -1)
+    f = torch.sqrt(fx**2 + fy**2)
+    power = torch.exp(-((f / per_image(spectrum.cutoff)) ** per_image(spectrum.falloff)))
+    angle = 2 * (torch.atan2(fy.expand_as(f), fx.expand_as(f)) - per_image(spectrum.direction))
+    power = power * torch.exp(per_image(spectrum.anisotropy) * torch.cos(angle))
+    if spectrum.ramp:
+        power = power * f
+    # Every column but the first and (for even widths) the last stands for itself and its mirror image.
+    twice = torch.full((columns // 2 + 1,), 2.0, device=generator.device)
+    twice[0] = 1.0
+    if columns % 2 == 0:
+        twice[-1] = 1.0
+    power = power * (rows * columns / (power * twice).sum(dim=(-2, -1), keepdim=True))
+    white = torch.fft.rfft2(normal(shape, generator))
+    field: Tensor = torch.fft.irfft2(white * power.sqrt(), s=(rows, columns))
+    return field
+
+
+def smooth_field(shape: tuple[int, int, int, int], variation: Tensor, *, generator: torch.Generator) -> Tensor:
+    """A slowly varying positive factor, exp of a smooth normal field with sd ``variation``, shape ``shape``."""
+    coarse = normal((shape[0], 1, 4, 4), generator)
+    field = torch.nn.functional.interpolate(coarse, size=shape[-2:], mode="bicubic", align_corners=True)
+    return torch.exp(per_image(variation) * field)
