@@ -33,6 +33,15 @@ def test_level_grows_with_the_power_of_the_local_activity(power):
     assert ratio == pytest.approx(4.0**power, rel=0.02)
 
 
+def test_osem_is_skewed_by_twice_its_variation_and_keeps_its_mean():
+    relative = added(10.0, fraction=0.02) / 10.0
+    z = (relative - relative.mean()) / relative.std()
+    assert relative.mean().abs() < 0.01
+    assert (z**3).mean() == pytest.approx(2 * float(relative.std()), rel=0.1)
+    symmetric = added(10.0, fraction=0.2, ramp=True) / 10.0
+    assert (symmetric**3).mean().abs() < 0.1 * symmetric.std() ** 3
+
+
 def test_all_counts_leave_the_image_as_it_is():
     assert added(5.0, fraction=1.0).abs().max() == 0.0
 

@@ -18,6 +18,7 @@ from meddenoise.noise.mr import (
     undersampled,
 )
 from meddenoise.noise.pet import PETNoise, draw_pet_noise, pet_noise
+from meddenoise.noise.pet_scan import PETScan, low_count, thin, water_body
 from meddenoise.noise.random import log_uniform, normal, per_image, uniform
 from meddenoise.noise.spectra import Spectrum, correlated, draw_smooth_spectrum, smooth_field
 from meddenoise.noise.xray import XRayNoise, draw_xray_noise, xray_noise
@@ -28,6 +29,7 @@ __all__ = [
     "CTNoise",
     "MRNoise",
     "PETNoise",
+    "PETScan",
     "Spectrum",
     "Undersampling",
     "XRayNoise",
@@ -44,14 +46,17 @@ __all__ = [
     "draw_xray_noise",
     "gaussian_blur",
     "log_uniform",
+    "low_count",
     "mr_noise",
     "normal",
     "per_image",
     "pet_noise",
     "rician",
     "smooth_field",
+    "thin",
     "to_8_bit",
     "undersampled",
     "uniform",
+    "water_body",
     "xray_noise",
 ]
