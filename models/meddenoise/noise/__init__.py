@@ -5,29 +5,58 @@ can be tested against theory and the other stays free of randomness in its choic
 bits. One file per modality; `generic` holds the papers' protocols.
 """
 
+from meddenoise.noise.blur import gaussian_blur
 from meddenoise.noise.ct import CTNoise, ct_noise, draw_ct_noise, draw_ct_spectrum
 from meddenoise.noise.generic import GREY_LEVELS, Algorithm1, apply_algorithm1, draw_algorithm1, to_8_bit
-from meddenoise.noise.mr import rician
+from meddenoise.noise.mr import (
+    MRNoise,
+    Undersampling,
+    draw_mr_noise,
+    draw_undersampling,
+    mr_noise,
+    rician,
+    undersampled,
+)
+from meddenoise.noise.pet import PETNoise, draw_pet_noise, pet_noise
+from meddenoise.noise.pet_scan import PETScan, low_count, thin, water_body
 from meddenoise.noise.random import log_uniform, normal, per_image, uniform
 from meddenoise.noise.spectra import Spectrum, correlated, draw_smooth_spectrum, smooth_field
+from meddenoise.noise.xray import XRayNoise, draw_xray_noise, xray_noise
 
 __all__ = [
     "GREY_LEVELS",
     "Algorithm1",
     "CTNoise",
+    "MRNoise",
+    "PETNoise",
+    "PETScan",
     "Spectrum",
+    "Undersampling",
+    "XRayNoise",
     "apply_algorithm1",
     "correlated",
     "ct_noise",
     "draw_algorithm1",
     "draw_ct_noise",
     "draw_ct_spectrum",
+    "draw_mr_noise",
+    "draw_pet_noise",
     "draw_smooth_spectrum",
+    "draw_undersampling",
+    "draw_xray_noise",
+    "gaussian_blur",
     "log_uniform",
+    "low_count",
+    "mr_noise",
     "normal",
     "per_image",
+    "pet_noise",
     "rician",
     "smooth_field",
+    "thin",
     "to_8_bit",
+    "undersampled",
     "uniform",
+    "water_body",
+    "xray_noise",
 ]

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from meddenoise.noise.random import log_uniform, normal, per_image, uniform
-from meddenoise.noise.spectra import Spectrum, correlated, smooth_field
+from meddenoise.noise.spectra import Spectrum, frequencies, spectral_power, twice
 
 
 def draw_ct_spectrum(batch: int, generator: torch.Generator) -> Spectrum:
@@ -36,8 +37,9 @@ class CTNoise:
     """Parameters of correlated CT noise, one entry per image.
 
     Attributes:
-        level: Standard deviation in HU at the middle of its variation, shape (batch,).
-        variation: Standard deviation of the logarithm of the local level, shape (batch,).
+        level: Standard deviation in HU over the whole image (root mean square), shape (batch,).
+        variation: Standard deviation of the logarithm of the local level, which varies smoothly over the image and
+            by direction, so that streaks turn from place to place, shape (batch,).
         spectrum: Shape of the power spectrum.
     """
 
@@ -47,12 +49,71 @@ class CTNoise:
 
 
 def draw_ct_noise(batch: int, generator: torch.Generator) -> CTNoise:
-    """Level log-uniform in 8-130 HU, varying over the body by up to 35 % (1 sd), spectrum from draw_ct_spectrum."""
-    level = log_uniform(batch, 8.0, 130.0, generator)
+    """Level log-uniform in 5-130 HU, varying over the patch by up to 35 % (1 sd), spectrum from draw_ct_spectrum."""
+    level = log_uniform(batch, 5.0, 130.0, generator)
     return CTNoise(level, uniform(batch, 0.0, 0.35, generator), draw_ct_spectrum(batch, generator))
 
 
-def ct_noise(shape: tuple[int, int, int, int], parameters: CTNoise, *, generator: torch.Generator) -> Tensor:
-    """Noise in HU to be added to a CT image, shape (batch, 1, rows, columns)."""
-    local = per_image(parameters.level) * smooth_field(shape, parameters.variation, generator=generator)
-    return local * correlated(shape, parameters.spectrum, generator=generator)
+def ct_noise(
+    shape: tuple[int, int, int, int], parameters: CTNoise, *, generator: torch.Generator, maps: Tensor | None = None
+) -> Tensor:
+    """Noise in HU to be added to a CT image, shape (batch, 1, rows, columns).
+
+    Args:
+        shape: (batch, 1, rows, columns).
+        parameters: As drawn by draw_ct_noise.
+        generator: On the device that the noise is wanted on.
+        maps: What the anatomy makes of the level, in place of the drawn variation: the images' own share of
+            ``level_maps``, shape (batch, sectors, any rows, any columns). Only their shape counts, not their scale.
+    """
+    if maps is None:
+        maps = _drawn_maps(parameters.variation, generator)
+    size = (shape[-2], shape[-1])
+    local = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    power = spectral_power(size, parameters.spectrum)
+    weights = sector_weights(size, maps.shape[1], maps.device)
+    variance = _sector_variance(local, power, weights, size).mean(dim=(-2, -1), keepdim=True)
+    white = torch.fft.rfft2(normal(shape, generator))
+    fields = torch.fft.irfft2(white * power.sqrt() * weights, s=size)
+    noise: Tensor = (local * fields).sum(dim=1, keepdim=True) * (per_image(parameters.level) / variance.sqrt())
+    return noise
+
+
+def sector_weights(size: tuple[int, int], sectors: int, device: torch.device) -> Tensor:
+    """Triangular shares of the sectors of half a turn at each frequency, (sectors, rows, columns // 2 + 1).
+
+    Sector k is centred on the frequency direction ``k pi / sectors``; at every frequency the shares sum to 1.
+    """
+    fy, fx = frequencies(size, device)
+    position = torch.atan2(fy, fx.expand(len(fy), -1)) * (sectors / math.pi)
+    return triangular_shares(position, sectors)
+
+
+def triangular_shares(position: Tensor, sectors: int) -> Tensor:
+    """Shares of a position on a circle of ``sectors`` steps in its two nearest ones, shape (sectors, *position)."""
+    centres = torch.arange(sectors, device=position.device).reshape(-1, *[1] * position.ndim)
+    distance = (position - centres).remainder(sectors)
+    return (1 - torch.minimum(distance, sectors - distance)).clamp(min=0)
+
+
+def _sector_variance(local: Tensor, power: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor:
+    """Variance at each pixel of the sectors' fields times their local amplitude, shape (batch, 1, rows, columns).
+
+    All sectors share one white field, so that neighbours overlap: their covariances count too.
+    """
+    density = power * twice(size, power.device) / (size[0] * size[1])
+    own = torch.einsum("bcyx,kyx,kyx->bk", density, weights, weights)
+    next_weights = weights.roll(-1, 0)
+    overlap = torch.einsum("bcyx,kyx,kyx->bk", density, weights, next_weights)
+    variance = own[..., None, None] * local**2 + 2 * overlap[..., None, None] * local * local.roll(-1, 1)
+    return variance.sum(dim=1, keepdim=True)
+
+
+def _drawn_maps(variation: Tensor, generator: torch.Generator, sectors: int = 8) -> Tensor:
+    """Smooth positive level per sector, shape (batch, sectors, 16, 16), half of its logarithm's power by direction."""
+    coarse = normal((len(variation), 3, 4, 4), generator)
+    smooth = F.interpolate(coarse, size=(16, 16), mode="bicubic", align_corners=True)
+    angle = torch.arange(sectors, device=generator.device) * (2 * math.pi / sectors)
+    turn = torch.stack((torch.ones_like(angle), angle.cos(), angle.sin()), dim=1)
+    logarithm = torch.einsum("kc,bcyx->bkyx", turn, smooth) / math.sqrt(2)
+    return torch.exp(per_image(variation) * logarithm)

@@ -45,24 +45,38 @@ def correlated(shape: tuple[int, int, int, int], spectrum: Spectrum, *, generato
 
     The field is periodic at its borders.
     """
-    rows, columns = shape[-2:]
-    fy = torch.fft.fftfreq(rows, device=generator.device).reshape(1, 1, -1, 1)
-    fx = torch.fft.rfftfreq(columns, device=generator.device).reshape(1, 1, 1, -1)
+    white = torch.fft.rfft2(normal(shape, generator))
+    power = spectral_power((shape[-2], shape[-1]), spectrum)
+    field: Tensor = torch.fft.irfft2(white * power.sqrt(), s=shape[-2:])
+    return field
+
+
+def spectral_power(size: tuple[int, int], spectrum: Spectrum) -> Tensor:
+    """Power of each frequency of ``rfft2``, 1 on average over all, shape (batch, 1, rows, columns // 2 + 1)."""
+    fy, fx = frequencies(size, spectrum.cutoff.device)
     f = torch.sqrt(fx**2 + fy**2)
     power = torch.exp(-((f / per_image(spectrum.cutoff)) ** per_image(spectrum.falloff)))
     angle = 2 * (torch.atan2(fy.expand_as(f), fx.expand_as(f)) - per_image(spectrum.direction))
     power = power * torch.exp(per_image(spectrum.anisotropy) * torch.cos(angle))
     if spectrum.ramp:
         power = power * f
-    # Every column but the first and (for even widths) the last stands for itself and its mirror image.
-    twice = torch.full((columns // 2 + 1,), 2.0, device=generator.device)
-    twice[0] = 1.0
+    return power / (power * twice(size, power.device)).sum(dim=(-2, -1), keepdim=True) * (size[0] * size[1])
+
+
+def frequencies(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Frequencies of ``rfft2`` along rows (a column) and along columns (a row), in cycles per pixel."""
+    rows, columns = size
+    return torch.fft.fftfreq(rows, device=device).reshape(-1, 1), torch.fft.rfftfreq(columns, device=device)
+
+
+def twice(size: tuple[int, int], device: torch.device) -> Tensor:
+    """How often a column of ``rfft2`` stands in ``fft2``: once for the first and an even width's last, else twice."""
+    columns = size[1]
+    count = torch.full((columns // 2 + 1,), 2.0, device=device)
+    count[0] = 1.0
     if columns % 2 == 0:
-        twice[-1] = 1.0
-    power = power * (rows * columns / (power * twice).sum(dim=(-2, -1), keepdim=True))
-    white = torch.fft.rfft2(normal(shape, generator))
-    field: Tensor = torch.fft.irfft2(white * power.sqrt(), s=(rows, columns))
-    return field
+        count[-1] = 1.0
+    return count
 
 
 def smooth_field(shape: tuple[int, int, int, int], variation: Tensor, *, generator: torch.Generator) -> Tensor:
