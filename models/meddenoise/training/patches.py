@@ -39,7 +39,7 @@ class Mix:
         default_factory=lambda: {"CT": 0.25, "MR": 0.35, "PET": 0.15, "XR": 0.25}
     )
     physical_modalities: dict[str, float] = field(
-        default_factory=lambda: {"CT": 0.70, "MR": 0.14, "PET": 0.06, "XR": 0.10}
+        default_factory=lambda: {"CT": 0.55, "MR": 0.18, "PET": 0.12, "XR": 0.15}
     )
     shrink: dict[str, float] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
