@@ -7,7 +7,19 @@ bits. One file per modality; `generic` holds the papers' protocols.
 
 from meddenoise.noise.blur import gaussian_blur
 from meddenoise.noise.ct import CTNoise, ct_noise, draw_ct_noise, draw_ct_spectrum
-from meddenoise.noise.generic import GREY_LEVELS, Algorithm1, apply_algorithm1, draw_algorithm1, to_8_bit
+from meddenoise.noise.generic import (
+    GREY_LEVELS,
+    Algorithm1,
+    Impulses,
+    apply_algorithm1,
+    draw_algorithm1,
+    gaussian,
+    poisson,
+    quantise,
+    salt_and_pepper,
+    speckle,
+    to_8_bit,
+)
 from meddenoise.noise.mr import (
     MRNoise,
     Undersampling,
@@ -27,6 +39,7 @@ __all__ = [
     "GREY_LEVELS",
     "Algorithm1",
     "CTNoise",
+    "Impulses",
     "MRNoise",
     "PETNoise",
     "PETScan",
@@ -44,6 +57,7 @@ __all__ = [
     "draw_smooth_spectrum",
     "draw_undersampling",
     "draw_xray_noise",
+    "gaussian",
     "gaussian_blur",
     "log_uniform",
     "low_count",
@@ -51,8 +65,12 @@ __all__ = [
     "normal",
     "per_image",
     "pet_noise",
+    "poisson",
+    "quantise",
     "rician",
+    "salt_and_pepper",
     "smooth_field",
+    "speckle",
     "thin",
     "to_8_bit",
     "undersampled",
