@@ -32,31 +32,39 @@ from meddenoise.noise.mr import (
 from meddenoise.noise.pet import PETNoise, draw_pet_noise, pet_noise
 from meddenoise.noise.pet_scan import PETScan, low_count, thin, water_body
 from meddenoise.noise.random import log_uniform, normal, per_image, uniform
+from meddenoise.noise.scintigraphy import CameraCounts, camera_counts, draw_camera_counts, expected_camera_counts
 from meddenoise.noise.spectra import Spectrum, correlated, draw_smooth_spectrum, smooth_field
+from meddenoise.noise.ultrasound import UltrasoundSpeckle, draw_ultrasound_speckle, ultrasound_speckle
 from meddenoise.noise.xray import XRayNoise, draw_xray_noise, xray_noise
 
 __all__ = [
     "GREY_LEVELS",
     "Algorithm1",
     "CTNoise",
+    "CameraCounts",
     "Impulses",
     "MRNoise",
     "PETNoise",
     "PETScan",
     "Spectrum",
+    "UltrasoundSpeckle",
     "Undersampling",
     "XRayNoise",
     "apply_algorithm1",
+    "camera_counts",
     "correlated",
     "ct_noise",
     "draw_algorithm1",
+    "draw_camera_counts",
     "draw_ct_noise",
     "draw_ct_spectrum",
     "draw_mr_noise",
     "draw_pet_noise",
     "draw_smooth_spectrum",
+    "draw_ultrasound_speckle",
     "draw_undersampling",
     "draw_xray_noise",
+    "expected_camera_counts",
     "gaussian",
     "gaussian_blur",
     "log_uniform",
@@ -73,6 +81,7 @@ __all__ = [
     "speckle",
     "thin",
     "to_8_bit",
+    "ultrasound_speckle",
     "undersampled",
     "uniform",
     "water_body",
