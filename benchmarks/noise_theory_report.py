@@ -31,8 +31,8 @@ def text_of(description: str, figures: dict[str, Any]) -> str:
         description.strip(),
         "![curves](noise-theory.png)",
         "![pictures](noise-pictures.png)",
-        "Left column: real images (MR: F. Pérez-García, MIT; PET: TCIA Soft-tissue-Sarcoma, CC BY 3.0; X-ray: NIH Clinical "
-        "Center). All others are simulated from these; no real low-count PET, low-exposure X-ray or repeated MR was at "
+        "Left column: real images (MR: F. Pérez-García, MIT; PET: TCIA Soft-tissue-Sarcoma, CC BY 3.0; X-ray: NIH "
+        "Clinical Center). All others are simulated from these; no real low-count PET, low-exposure X-ray or repeated MR was at "
         "hand to put beside them.",
         "## MR: measured over exact, SNR 0 to 20",
         table(
@@ -58,7 +58,8 @@ def text_of(description: str, figures: dict[str, Any]) -> str:
             ],
         ),
         "Variation is that of a pixel in the body at activity 1. Theory: the exponent of counts (100 to 10 %) is "
-        "-0.5; OSEM's level grows with activity to a power of 0.5 to 1, that of filtered back-projection hardly. Thinned counts: mean "
+        "-0.5; OSEM's level grows with activity to a power of 0.5 to 1, that of filtered back-projection hardly. "
+        "Thinned counts: mean "
         f"{pet['thinned, mean over expected']:.4f} of the expected, variance "
         f"{pet['thinned, variance over mean']:.3f} of the mean (theory 1).",
         "Fast form beside the exact one, a tenth of the counts, fitted on full counts:",
