@@ -7,6 +7,15 @@ bits. One file per modality; `generic` holds the papers' protocols.
 
 from meddenoise.noise.blur import gaussian_blur
 from meddenoise.noise.ct import CTNoise, ct_noise, draw_ct_noise, draw_ct_spectrum
+from meddenoise.noise.ct_scan import (
+    CT_KERNELS,
+    CTScan,
+    fast_low_dose_noise,
+    level_maps,
+    low_dose,
+    low_dose_noise,
+    same_scan,
+)
 from meddenoise.noise.generic import (
     GREY_LEVELS,
     Algorithm1,
@@ -38,9 +47,11 @@ from meddenoise.noise.ultrasound import UltrasoundSpeckle, draw_ultrasound_speck
 from meddenoise.noise.xray import XRayNoise, draw_xray_noise, xray_noise
 
 __all__ = [
+    "CT_KERNELS",
     "GREY_LEVELS",
     "Algorithm1",
     "CTNoise",
+    "CTScan",
     "CameraCounts",
     "Impulses",
     "MRNoise",
@@ -65,10 +76,14 @@ __all__ = [
     "draw_undersampling",
     "draw_xray_noise",
     "expected_camera_counts",
+    "fast_low_dose_noise",
     "gaussian",
     "gaussian_blur",
+    "level_maps",
     "log_uniform",
     "low_count",
+    "low_dose",
+    "low_dose_noise",
     "mr_noise",
     "normal",
     "per_image",
@@ -77,6 +92,7 @@ __all__ = [
     "quantise",
     "rician",
     "salt_and_pepper",
+    "same_scan",
     "smooth_field",
     "speckle",
     "thin",
