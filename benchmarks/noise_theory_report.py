@@ -32,8 +32,8 @@ def text_of(description: str, figures: dict[str, Any]) -> str:
         "![curves](noise-theory.png)",
         "![pictures](noise-pictures.png)",
         "Left column: real images (MR: F. Pérez-García, MIT; PET: TCIA Soft-tissue-Sarcoma, CC BY 3.0; X-ray: NIH "
-        "Clinical Center). All others are simulated from these; no real low-count PET, low-exposure X-ray or repeated MR "
-        "was at hand to put beside them.",
+        "Clinical Center). All others are simulated from these; no real low-count PET, low-exposure X-ray or repeated "
+        "MR was at hand to put beside them.",
         "## MR: measured over exact, SNR 0 to 20",
         table(
             ["coils", "largest error of the mean", "largest error of the standard deviation"],
