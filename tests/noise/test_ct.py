@@ -115,11 +115,12 @@ def test_quarter_dose_adds_three_times_the_variance_of_full_dose(exact):
 
 def test_noise_behind_water_is_what_photon_statistics_say():
     field = simulated(body(300, 300), fraction=1.0, present=math.inf, exposure=1000.0)
-    photons = ct_scan.PHOTONS * 1000.0 * 3.0 / math.pi  # per mm and radian, through 300 mm in the centre
-    ray = math.exp(ct_scan.WATER * 300.0) / photons
+    scanner = noise.Scanner()
+    photons = scanner.photons * 1000.0 * 3.0 / math.pi  # per mm and radian, through 300 mm in the centre
+    ray = math.exp(scanner.water * 300.0) / photons
     f = torch.linspace(0, 0.5, 2001)
     ramp = torch.trapezoid((f * KERNEL.gain(f)) ** 2, f)
-    expected = 1000.0 / ct_scan.WATER * math.sqrt(2 * math.pi * ray * ramp)
+    expected = 1000.0 / scanner.water * math.sqrt(2 * math.pi * ray * ramp)
     assert field[..., 60:68, 60:68].std() == pytest.approx(expected, rel=0.1)
 
 

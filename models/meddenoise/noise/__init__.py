@@ -10,6 +10,7 @@ from meddenoise.noise.ct import CTNoise, ct_noise, draw_ct_noise, draw_ct_spectr
 from meddenoise.noise.ct_scan import (
     CT_KERNELS,
     CTScan,
+    Scanner,
     fast_low_dose_noise,
     level_maps,
     low_dose,
@@ -57,6 +58,7 @@ __all__ = [
     "MRNoise",
     "PETNoise",
     "PETScan",
+    "Scanner",
     "Spectrum",
     "UltrasoundSpeckle",
     "Undersampling",

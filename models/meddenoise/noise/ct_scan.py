@@ -23,24 +23,28 @@ from meddenoise.noise.spectra import frequencies, twice
 CT_KERNELS = {"soft": Kernel(0.337, 2.59), "sharp": Kernel(0.687, 4.94)}
 """Measured on the body kernels B30f and D45f of a Siemens SOMATOM Definition AS+."""
 
-WATER = 0.0175
-"""Attenuation in 1/mm that the noise of clinical slices behind water obeys."""
-
-PHOTONS = 1.26e6
-"""Detected per mm of detector, mm of slice and effective mAs in air at the centre, 120 kVp, over half a turn."""
-
-BOW_TIE = 1.75 / 150.0**2
-"""Fall of the logarithm of the flux per mm^2 of squared distance from the centre."""
-
-ELECTRONIC = 0.012
-"""Effective mAs per 3 mm of slice that leave, behind no water, as many photons as the electronics' variance."""
-
-MODULATION = 0.14
-"""Share of the attenuation along a view's longest path that the tube current makes up for, as it turns."""
-
 SECTORS = 8
 PATH_SIZE = 128
 PATH_ANGLES = 90
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """What the noise of a scanner depends on beside the scan; measured on clinical slices at 120 kVp.
+
+    Attributes:
+        water: Attenuation in 1/mm that noise behind water obeys.
+        photons: Detected in air at the centre per mm of detector, mm of slice and effective mAs, over half a turn.
+        bow_tie: Fall of the logarithm of the flux with the squared distance from the centre, in 1/mm^2.
+        electronic: Effective mAs per 3 mm of slice that give, in air, as many photons as the electronics' variance.
+        modulation: Share of the attenuation along a view's longest path that the current makes up for as it turns.
+    """
+
+    water: float = 0.0175
+    photons: float = 1.26e6
+    bow_tie: float = 1.75 / 150.0**2
+    electronic: float = 0.012
+    modulation: float = 0.14
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class CTScan:
         fraction: Of the dose that is wanted.
         present: Fraction of the dose whose noise the image holds already: 1 for a slice as it was taken, infinity for
             a phantom without noise.
+        scanner: The same for all.
     """
 
     exposure: Tensor
@@ -61,6 +66,7 @@ class CTScan:
     thickness: Tensor
     fraction: Tensor
     present: Tensor
+    scanner: Scanner = Scanner()
 
 
 def same_scan(
@@ -71,10 +77,14 @@ def same_scan(
     thickness: float = 3.0,
     fraction: float = 0.25,
     present: float = 1.0,
+    scanner: Scanner | None = None,
     device: torch.device | str = "cpu",
 ) -> CTScan:
     """The same scan for every image of a batch."""
-    return CTScan(*(torch.full((batch,), v, device=device) for v in (exposure, kvp, thickness, fraction, present)))
+    exposures, voltages, thicknesses, fractions, presents = (
+        torch.full((batch,), v, device=device) for v in (exposure, kvp, thickness, fraction, present)
+    )
+    return CTScan(exposures, voltages, thicknesses, fractions, presents, scanner or Scanner())
 
 
 def low_dose(
@@ -112,7 +122,7 @@ def low_dose_noise(
     sinogram = sinogram * normal(tuple(sinogram.shape), generator)
     angles, size = half_turn(views, image.device), (image.shape[-2], image.shape[-1])
     noise = filtered_backprojection(sinogram, angles, size, kernel, spacing=spacing, detector_spacing=fine)
-    return noise * (1000.0 / WATER)
+    return noise * (1000.0 / scan.scanner.water)
 
 
 def fast_low_dose_noise(
@@ -142,7 +152,7 @@ def level_maps(image: Tensor, scan: CTScan, kernel: Kernel, *, spacing: float, s
         rays = variance[:, :, seen] * (share[seen] / share.sum())[:, None]
         sectors.append(backproject(rays, angles[seen], coarse, spacing=pitch, detector_spacing=pitch))
     local = F.adaptive_avg_pool2d(torch.cat(sectors, dim=1), size)
-    return (local * (2 * math.pi * kernel_energy(kernel))).sqrt() * (1000.0 / WATER)
+    return (local * (2 * math.pi * kernel_energy(kernel))).sqrt() * (1000.0 / scan.scanner.water)
 
 
 def ray_variance(image: Tensor, scan: CTScan, *, spacing: float) -> tuple[Tensor, float]:
@@ -154,19 +164,19 @@ def ray_variance(image: Tensor, scan: CTScan, *, spacing: float) -> tuple[Tensor
     Returns:
         Shape (batch, 1, PATH_ANGLES, detectors), and the detectors' distance in mm.
     """
-    size = _coarse_size(image)
+    size, scanner = _coarse_size(image), scan.scanner
     pitch = spacing * image.shape[-1] / size[1]
     water = F.adaptive_avg_pool2d(((image + 1000.0) / 1000.0).clamp(min=0.0), size)
     path = project(water, half_turn(PATH_ANGLES, image.device), spacing=pitch)
     t = (torch.arange(path.shape[-1], device=image.device) - (path.shape[-1] - 1) / 2) * pitch
-    current = torch.exp(MODULATION * WATER * path.amax(dim=-1, keepdim=True))
-    charge = (
-        per_image(scan.exposure * (scan.kvp / 120.0) ** 3 * scan.thickness) * current / current.mean(2, keepdim=True)
-    )
-    relative = torch.exp(WATER * path + BOW_TIE * t**2) / charge
+    current = torch.exp(scanner.modulation * scanner.water * path.amax(dim=-1, keepdim=True))
+    current = current / current.mean(dim=2, keepdim=True)
+    charge = per_image(scan.exposure * (scan.kvp / 120.0) ** 3 * scan.thickness)
+    relative = torch.exp(scanner.water * path + scanner.bow_tie * t**2) / (charge * current)
     wanted, present = per_image(1.0 / scan.fraction), per_image(1.0 / scan.present)
-    added = relative * (wanted - present) + 3.0 * ELECTRONIC * relative**2 * (wanted**2 - present**2)
-    return added * (math.pi / PHOTONS), pitch
+    added = relative * (wanted - present)
+    added = added + 3.0 * scanner.electronic * relative**2 * (wanted**2 - present**2)
+    return added * (math.pi / scanner.photons), pitch
 
 
 def kernel_energy(kernel: Kernel) -> float:
