@@ -32,7 +32,7 @@ TEST = [
     "nibabel>=5",
     "cryptography>=41",
 ]
-BENCH = ["bm3d>=4", "scikit-image>=0.22"]
+BENCH = ["bm3d>=4", "scikit-image>=0.22", "matplotlib>=3.8"]
 DEV = ["ruff>=0.12", "mypy>=1.15", "pre-commit>=4", "build>=1.2"]
 
 

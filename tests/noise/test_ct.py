@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from meddenoise import noise
+from meddenoise.noise import ct_scan
+from meddenoise.noise.projection import Kernel
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -80,3 +82,117 @@ def test_even_sector_maps_change_nothing_but_the_bits():
     field = noise.ct_noise((1, 1, 256, 256), drawn(), generator=generator(), maps=torch.full((1, 8, 4, 4), 7.0))
     plain = 40.0 * noise.correlated((1, 1, 256, 256), spectrum(), generator=generator())
     assert torch.allclose(field, plain, atol=0.01)
+
+
+SPACING = 3.0
+KERNEL = Kernel(cutoff=0.11, falloff=3.0)
+
+
+def body(width: float, height: float, side: int = 128) -> torch.Tensor:
+    """A water ellipse in air in HU, its axes in mm; shape (1, 1, side, side)."""
+    axis = (torch.arange(side) - (side - 1) / 2) * SPACING
+    inside = (axis / (width / 2)) ** 2 + ((axis / (height / 2)) ** 2)[:, None] < 1
+    return torch.where(inside, 0.0, -1000.0)[None, None]
+
+
+def middle(field: torch.Tensor) -> torch.Tensor:
+    return field[..., 48:80, 40:88]
+
+
+def simulated(image: torch.Tensor, *, exact: bool = True, seed: int = 0, **scan: float) -> torch.Tensor:
+    batch = image.expand(6, -1, -1, -1)
+    simulate = noise.low_dose_noise if exact else noise.fast_low_dose_noise
+    return simulate(batch, noise.same_scan(6, **scan), KERNEL, spacing=SPACING, generator=generator(seed))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_quarter_dose_adds_three_times_the_variance_of_full_dose(exact):
+    thick = {"exposure": 5000.0}  # so that electronic noise does not count
+    added = middle(simulated(body(300, 300), exact=exact, fraction=0.25, present=1.0, **thick)).var()
+    whole = middle(simulated(body(300, 300), exact=exact, fraction=1.0, present=math.inf, seed=1, **thick)).var()
+    assert added / whole == pytest.approx(3.0, rel=0.1)
+
+
+def test_noise_behind_water_is_what_photon_statistics_say():
+    field = simulated(body(300, 300), fraction=1.0, present=math.inf, exposure=1000.0)
+    scanner = noise.Scanner()
+    photons = scanner.photons * 1000.0 * 3.0 / math.pi  # per mm and radian, through 300 mm in the centre
+    ray = math.exp(scanner.water * 300.0) / photons
+    f = torch.linspace(0, 0.5, 2001)
+    ramp = torch.trapezoid((f * KERNEL.gain(f)) ** 2, f)
+    expected = 1000.0 / scanner.water * math.sqrt(2 * math.pi * ray * ramp)
+    assert field[..., 60:68, 60:68].std() == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "factor"), [({"exposure": 800.0}, 0.25), ({"thickness": 1.5}, 2.0), ({"kvp": 60.0}, 8.0)]
+)
+def test_variance_goes_with_the_flux(change, factor):
+    scan = {"exposure": 3200.0 if "exposure" not in change else 200.0}
+    usual = ct_scan.ray_variance(body(100, 100), noise.same_scan(**scan), spacing=SPACING)[0]
+    changed = ct_scan.ray_variance(body(100, 100), noise.same_scan(**(scan | change)), spacing=SPACING)[0]
+    assert changed.mean() / usual.mean() == pytest.approx(factor, rel=0.05)
+
+
+def test_electronic_noise_counts_behind_thick_bodies_only():
+    def excess(width: float) -> float:
+        """Variance at a small exposure over what quantum noise alone would be."""
+        low, high = (
+            ct_scan.ray_variance(body(width, width), noise.same_scan(exposure=e), spacing=SPACING)[0]
+            for e in (50.0, 5e6)
+        )
+        centre = low.shape[-1] // 2
+        return float(low[..., centre].mean() / high[..., centre].mean() / 1e5)
+
+    assert excess(50.0) == pytest.approx(1.0, abs=0.01)
+    assert excess(380.0) > 1.3
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_wide_body_has_horizontal_streaks(exact):
+    along_x, along_y = lag_1(middle(simulated(body(370, 220), exact=exact)))
+    assert along_x > along_y + 0.2
+
+
+def test_fast_form_agrees_with_the_exact_one():
+    exact, fast = (middle(simulated(body(370, 220), exact=e)) for e in (True, False))
+    assert fast.std() == pytest.approx(float(exact.std()), rel=0.05)
+    assert lag_1(fast) == pytest.approx(lag_1(exact), abs=0.08)
+
+
+def test_fast_form_keeps_its_level_where_a_sharp_kernel_aliases():
+    sharp = Kernel(cutoff=0.2, falloff=5.0)
+    image = body(370, 220).expand(4, -1, -1, -1)
+    scan = noise.same_scan(4)
+    exact = noise.low_dose_noise(image, scan, sharp, spacing=SPACING, generator=generator())
+    fast = noise.fast_low_dose_noise(image, scan, sharp, spacing=SPACING, generator=generator())
+    assert middle(fast).std() == pytest.approx(float(middle(exact).std()), rel=0.05)
+
+
+def test_no_reduction_adds_no_noise_and_anatomy_stays():
+    image = body(300, 200)
+    same = noise.low_dose(image, noise.same_scan(fraction=1.0), KERNEL, spacing=SPACING, generator=generator())
+    assert torch.equal(same, image)
+    scan = noise.same_scan(fraction=0.25)
+    added = noise.low_dose_noise(image, scan, KERNEL, spacing=SPACING, generator=generator())
+    lower = noise.low_dose(image, scan, KERNEL, spacing=SPACING, generator=generator())
+    assert torch.allclose(lower, image + added)
+    clipped = noise.low_dose(image, scan, KERNEL, spacing=SPACING, generator=generator(), limits=(-1000.0, 3.0))
+    assert torch.equal(clipped, lower.clamp(-1000.0, 3.0))
+
+
+def test_level_maps_name_direction_and_level_of_what_is_simulated():
+    maps = noise.level_maps(body(370, 220), noise.same_scan(), KERNEL, spacing=SPACING)
+    assert maps.shape == (1, 8, 64, 64)
+    centre = maps[0, :, 28:36, 28:36].mean(dim=(1, 2))
+    assert centre.argmax() == 4
+    assert centre.argmin() == 0
+    level = maps[..., 24:40, 20:44].square().mean().sqrt()
+    assert level == pytest.approx(float(middle(simulated(body(370, 220))).std()), rel=0.05)
+
+
+def test_every_image_of_a_batch_has_its_own_dose():
+    scan = noise.CTScan(*(torch.tensor(v) for v in ([200.0] * 2, [120.0] * 2, [3.0] * 2, [0.25, 0.9], [1.0] * 2)))
+    image = body(300, 300).expand(2, -1, -1, -1)
+    low, high = noise.low_dose_noise(image, scan, KERNEL, spacing=SPACING, generator=generator())
+    assert low.std() > 3 * high.std()

@@ -96,3 +96,8 @@ def test_same_generator_gives_the_same_bits():
         for g in (generator(3), generator(3))
     )
     assert torch.equal(first, second)
+
+
+def test_blurred_noise_is_no_stronger_at_the_border():
+    field = added(0.5, blur=3.0)
+    assert field[..., 0].std() == pytest.approx(float(field.std()), rel=0.15)

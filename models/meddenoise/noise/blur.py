@@ -18,14 +18,44 @@ def gaussian_blur(image: Tensor, fwhm: Tensor) -> Tensor:
 
     Args:
         image: Shape (batch, 1, rows, columns); edge values are repeated beyond the borders.
-        fwhm: In pixels, shape (batch,); 0 leaves the image as it is.
+        fwhm: In pixels, shape (batch,), or (batch, 2) for along rows and along columns; 0 leaves the image as it is.
     """
-    batch, _, rows, columns = image.shape
+    return blur_within(widened(image, fwhm), fwhm)
+
+
+def widened(image: Tensor, fwhm: Tensor) -> Tensor:
+    """Repeat edge values as far as the widest blur reaches, so that noise drawn on it has no seam when blurred."""
+    return F.pad(image, (_reach(fwhm),) * 4, mode="replicate")
+
+
+def blur_within(image: Tensor, fwhm: Tensor) -> Tensor:
+    """Blur a widened image, and give it back in its own size."""
+    batch, reach = len(image), _reach(fwhm)
+    rows, columns = image.shape[-2] - 2 * reach, image.shape[-1] - 2 * reach
+    down, across = (fwhm, fwhm) if fwhm.ndim == 1 else fwhm.unbind(dim=1)
+    channels = image.reshape(1, batch, *image.shape[-2:])
+    channels = F.conv2d(channels, _taps(across, reach).reshape(batch, 1, 1, -1), groups=batch)
+    channels = F.conv2d(channels, _taps(down, reach).reshape(batch, 1, -1, 1), groups=batch)
+    return channels.reshape(batch, 1, rows, columns)
+
+
+def noise_gain(fwhm: Tensor) -> Tensor:
+    """Factor by which the blur lowers the standard deviation of white noise, shape (batch,); ``fwhm`` as above."""
+    down, across = (fwhm, fwhm) if fwhm.ndim == 1 else fwhm.unbind(dim=1)
+    reach = _reach(fwhm)
+    gain: Tensor = torch.linalg.vector_norm(_taps(down, reach), dim=1) * torch.linalg.vector_norm(
+        _taps(across, reach), dim=1
+    )
+    return gain
+
+
+def _reach(fwhm: Tensor) -> int:
+    return max(1, math.ceil(3.5 * float(fwhm.max()) / FWHM_PER_SIGMA))
+
+
+def _taps(fwhm: Tensor, reach: int) -> Tensor:
+    """Weights of each image's Gaussian, shape (batch, 2 * reach + 1), with the sum 1."""
     sigma = (fwhm / FWHM_PER_SIGMA).clamp_min(LEAST_SIGMA)
-    radius = max(1, math.ceil(3.5 * float(sigma.max())))
-    offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
+    offsets = torch.arange(-reach, reach + 1, device=fwhm.device, dtype=fwhm.dtype)
     taps = torch.exp(-0.5 * (offsets / sigma.reshape(-1, 1)) ** 2)
-    taps = (taps / taps.sum(dim=1, keepdim=True)).to(image.dtype)
-    padded = F.pad(image, (radius,) * 4, mode="replicate").reshape(1, batch, rows + 2 * radius, columns + 2 * radius)
-    along_rows = F.conv2d(padded, taps.reshape(batch, 1, 1, -1), groups=batch)
-    return F.conv2d(along_rows, taps.reshape(batch, 1, -1, 1), groups=batch).reshape(image.shape)
+    return taps / taps.sum(dim=1, keepdim=True)

@@ -63,30 +63,53 @@ def ct_noise(
         shape: (batch, 1, rows, columns).
         parameters: As drawn by draw_ct_noise.
         generator: On the device that the noise is wanted on.
-        maps: What the anatomy makes of the level, in place of the drawn variation: the images' own share of
-            ``level_maps``, shape (batch, sectors, any rows, any columns). Only their shape counts, not their scale.
+        maps: What the anatomy makes of the level, in place of the drawn variation: the images' own part of
+            ``ct_scan.level_maps``, shape (batch, sectors, any rows, any columns). Only their ratios count.
     """
     if maps is None:
         maps = _drawn_maps(parameters.variation, generator)
     size = (shape[-2], shape[-1])
     local = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
     power = spectral_power(size, parameters.spectrum)
-    weights = sector_weights(size, maps.shape[1], maps.device)
-    variance = _sector_variance(local, power, weights, size).mean(dim=(-2, -1), keepdim=True)
-    white = torch.fft.rfft2(normal(shape, generator))
+    field = streaks(local, power, sector_weights(*frequencies(size, maps.device), maps.shape[1]), generator=generator)
+    level = local.square().mean(dim=1, keepdim=True).sqrt()
+    return field * level * (per_image(parameters.level) / level.square().mean(dim=(-2, -1), keepdim=True).sqrt())
+
+
+def streaks(local: Tensor, power: Tensor, weights: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Normal noise of variance 1 everywhere, whose strength by direction differs from place to place.
+
+    One white field for all sectors: what they share must be coherent, or the variance comes out wrong.
+
+    Args:
+        local: Relative amplitude per sector of directions, shape (batch, sectors, rows, columns).
+        power: Power spectrum, shape (batch or 1, 1, rows, columns // 2 + 1), 1 on average over all frequencies.
+        weights: Share of each sector at each frequency, shape (sectors, rows, columns // 2 + 1).
+        generator: On the device of the others.
+    """
+    size = (local.shape[-2], local.shape[-1])
+    white = torch.fft.rfft2(normal((len(local), 1, *size), generator))
     fields = torch.fft.irfft2(white * power.sqrt() * weights, s=size)
-    noise: Tensor = (local * fields).sum(dim=1, keepdim=True) * (per_image(parameters.level) / variance.sqrt())
+    noise: Tensor = (local * fields).sum(dim=1, keepdim=True) / _variance(local, power, weights).sqrt()
     return noise
 
 
-def sector_weights(size: tuple[int, int], sectors: int, device: torch.device) -> Tensor:
-    """Triangular shares of the sectors of half a turn at each frequency, (sectors, rows, columns // 2 + 1).
+def _variance(local: Tensor, power: Tensor, weights: Tensor) -> Tensor:
+    """Variance at each pixel of the sum over sectors, whose fields are correlated, shape (batch, 1, rows, columns)."""
+    size = (local.shape[-2], local.shape[-1])
+    density = (power * twice(size, power.device)).flatten(1) / (size[0] * size[1])
+    shares = weights.flatten(1)
+    covariance = (density[:, None] * shares) @ shares.T
+    amplitude = local.flatten(2)
+    return ((covariance @ amplitude) * amplitude).sum(dim=1).reshape(-1, 1, *size)
+
+
+def sector_weights(fy: Tensor, fx: Tensor, sectors: int) -> Tensor:
+    """Triangular shares of the sectors of half a turn at each frequency, shape (sectors, rows, columns // 2 + 1).
 
     Sector k is centred on the frequency direction ``k pi / sectors``; at every frequency the shares sum to 1.
     """
-    fy, fx = frequencies(size, device)
-    position = torch.atan2(fy, fx.expand(len(fy), -1)) * (sectors / math.pi)
-    return triangular_shares(position, sectors)
+    return triangular_shares(torch.atan2(fy, fx.expand(len(fy), -1)) * (sectors / math.pi), sectors)
 
 
 def triangular_shares(position: Tensor, sectors: int) -> Tensor:
@@ -94,19 +117,6 @@ def triangular_shares(position: Tensor, sectors: int) -> Tensor:
     centres = torch.arange(sectors, device=position.device).reshape(-1, *[1] * position.ndim)
     distance = (position - centres).remainder(sectors)
     return (1 - torch.minimum(distance, sectors - distance)).clamp(min=0)
-
-
-def _sector_variance(local: Tensor, power: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor:
-    """Variance at each pixel of the sectors' fields times their local amplitude, shape (batch, 1, rows, columns).
-
-    All sectors share one white field, so that neighbours overlap: their covariances count too.
-    """
-    density = power * twice(size, power.device) / (size[0] * size[1])
-    own = torch.einsum("bcyx,kyx,kyx->bk", density, weights, weights)
-    next_weights = weights.roll(-1, 0)
-    overlap = torch.einsum("bcyx,kyx,kyx->bk", density, weights, next_weights)
-    variance = own[..., None, None] * local**2 + 2 * overlap[..., None, None] * local * local.roll(-1, 1)
-    return variance.sum(dim=1, keepdim=True)
 
 
 def _drawn_maps(variation: Tensor, generator: torch.Generator, sectors: int = 8) -> Tensor:

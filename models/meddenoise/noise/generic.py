@@ -48,6 +48,59 @@ def apply_algorithm1(image: Tensor, parameters: Algorithm1, *, generator: torch.
     return image + torch.where(per_image(parameters.speckle), image * noise / GREY_LEVELS, noise)
 
 
+def gaussian(image: Tensor, sigma: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Add white normal noise of standard deviation ``sigma``, in the image's unit, shape (batch,)."""
+    return image + per_image(sigma) * normal(tuple(image.shape), generator)
+
+
+def speckle(image: Tensor, sigma: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Multiply by ``1 + N`` with N normal of standard deviation ``sigma``, a share of 1, shape (batch,)."""
+    return image * (1.0 + per_image(sigma) * normal(tuple(image.shape), generator))
+
+
+def poisson(image: Tensor, counts: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Count every pixel: the variance is ``image / counts``.
+
+    Args:
+        image: Any unit, shape (batch, 1, rows, columns); negative values count as 0.
+        counts: Mean count of a pixel of value 1, positive, shape (batch,).
+        generator: Source of the counts, on the image's device.
+    """
+    scale = per_image(counts)
+    return torch.poisson(image.clamp_min(0.0) * scale, generator=generator) / scale
+
+
+@dataclass(frozen=True)
+class Impulses:
+    """Parameters of salt and pepper, one entry per image.
+
+    Attributes:
+        share: Of the pixels that are replaced, 0 to 1, shape (batch,).
+        salt: Share of these that become ``high``; the others become ``low``, shape (batch,).
+        low: In the image's unit, shape (batch,).
+        high: In the image's unit, shape (batch,).
+    """
+
+    share: Tensor
+    salt: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def salt_and_pepper(image: Tensor, parameters: Impulses, *, generator: torch.Generator) -> Tensor:
+    """Replace pixels chosen at random by the lowest or the highest value: impulse noise."""
+    draw = torch.rand(image.shape, generator=generator, device=generator.device)
+    share = per_image(parameters.share)
+    salted = torch.where(draw < share * per_image(parameters.salt), per_image(parameters.high), image)
+    pepper = (draw >= share * per_image(parameters.salt)) & (draw < share)
+    return torch.where(pepper, per_image(parameters.low), salted)
+
+
+def quantise(image: Tensor, step: Tensor) -> Tensor:
+    """Round to whole multiples of ``step``, in the image's unit, shape (batch,): an error of variance step^2 / 12."""
+    return torch.round(image / per_image(step)) * per_image(step)
+
+
 def to_8_bit(image: Tensor) -> Tensor:
     """Clip to 0-255 and round, as storing in 8 bits does; stays a float tensor."""
     return image.clamp(0.0, GREY_LEVELS).round()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from meddenoise.noise.blur import gaussian_blur
+from meddenoise.noise.blur import blur_within, widened
 from meddenoise.noise.random import log_uniform, normal, per_image, uniform
 
 FLOOR = 0.25
@@ -83,10 +83,11 @@ def xray_noise(image: Tensor, parameters: XRayNoise, *, generator: torch.Generat
     scaled = (image - low) / width
     clean = _exposure(scaled.clamp(0.0, 1.0), log_range)
     # Counts whose relative variance is the one that thinning adds.
-    counts = (clean * photons * share / (1.0 - share)).clamp_min(1e-3)
-    quantum = clean * (torch.poisson(counts, generator=generator) / counts - 1.0)
+    wide = widened(clean, parameters.blur)
+    counts = (wide * photons * share / (1.0 - share)).clamp_min(1e-3)
+    quantum = wide * (torch.poisson(counts, generator=generator) / counts - 1.0)
     readout = torch.sqrt(1.0 / share**2 - 1.0) * per_image(parameters.electronic) / photons
-    added = gaussian_blur(quantum, parameters.blur) + readout * normal(tuple(image.shape), generator)
+    added = blur_within(quantum, parameters.blur) + readout * normal(tuple(image.shape), generator)
     return image + width * _step(clean, added, log_range)
 
 
