@@ -34,12 +34,12 @@ class Mix:
     """
 
     size: int = 128
-    display: float = 0.5
+    display: float = 0.375
     display_modalities: dict[str, float] = field(
         default_factory=lambda: {"CT": 0.25, "MR": 0.35, "PET": 0.15, "XR": 0.25}
     )
     physical_modalities: dict[str, float] = field(
-        default_factory=lambda: {"CT": 0.55, "MR": 0.18, "PET": 0.12, "XR": 0.15}
+        default_factory=lambda: {"CT": 0.45, "MR": 0.22, "PET": 0.18, "XR": 0.15}
     )
     shrink: dict[str, float] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
