@@ -43,7 +43,7 @@ class PETNoise:
 def draw_pet_noise(activity: Tensor, generator: torch.Generator) -> PETNoise:
     """Draw fractions of 5 to 50 % of the counts, for images with the given reference activities.
 
-    Coefficients of variation at full counts of 3 to 30 %, as slices of a million to a few tens of thousand counts have; OSEM in five of six images; blurs of 1 to 4 pixels.
+    Coefficients of variation at full counts of 3 to 30 %; OSEM in five of six images; blurs of 1 to 4 pixels.
 
     Args:
         activity: In the image's unit, positive, shape (batch,), on the generator's device.
