@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add_token(commands)
     _add_demo(commands)
     _add_train(commands)
+    _add_shards(commands)
     return parser
 
 
@@ -119,6 +120,18 @@ def _add_train(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--steps", type=_count, metavar="N", help="length of the training (default: the recipe's)")
     parser.set_defaults(run=_train_student)
+
+
+def _add_shards(commands: Commands[argparse.ArgumentParser]) -> None:
+    text = "pack the images of a folder into one file to train from"
+    parser = commands.add_parser("shards", help=text, description=text.capitalize() + ".")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="images, with or without a manifest")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="such as slices.safetensors")
+    parser.add_argument("--limit-mib", type=_finite, metavar="MIB", help="largest size of the file (default: none)")
+    parser.add_argument(
+        "--depth", type=_count, default=1, metavar="N", help="keep N neighbouring slices together (default: 1)"
+    )
+    parser.set_defaults(run=_build_shards)
 
 
 def _denoise(arguments: argparse.Namespace) -> int:
@@ -188,6 +201,13 @@ def _train_student(arguments: argparse.Namespace) -> int:
         raise OutputError(f"{arguments.out}: cannot be made ({error.strerror}); choose another --out") from error
     card = run(config, Path(data), arguments.out, resume=arguments.resume, report=_say)
     print(f"{card.name} {card.version}: {arguments.out / card.name}.safetensors, sha256 {card.sha256}")
+    return 0
+
+
+def _build_shards(arguments: argparse.Namespace) -> int:
+    from meddenoise.training.build import build_slices
+
+    build_slices(arguments.data, arguments.out, limit_mib=arguments.limit_mib, depth=arguments.depth, report=_say)
     return 0
 
 
