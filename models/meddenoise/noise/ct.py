@@ -16,9 +16,9 @@ from meddenoise.noise.spectra import Spectrum, frequencies, spectral_power, twic
 def draw_ct_spectrum(batch: int, generator: torch.Generator) -> Spectrum:
     """A family of CT kernels from soft (cutoff 0.12 cycles/pixel) to sharp (0.8, still rising at Nyquist).
 
-    Real kernels measured on quarter-dose CT lie inside: soft body kernels near cutoff 0.22 and falloff 2, sharp ones
-    near 0.65; directional power ratios up to 6, mostly along the vertical frequency, because lateral rays are the
-    noisiest.
+    Kernels fitted to quarter-dose CT lie inside: a soft body kernel at cutoff 0.26 and falloff 2.7, a sharp one at 0.52
+    and 4.8, at pixels of 0.76 mm; directional power ratios up to 6, mostly along the vertical frequency, because
+    lateral rays are the noisiest.
     """
     vertical = math.pi / 2 + 0.4 * normal((batch,), generator)
     anywhere = uniform(batch, 0.0, math.pi, generator)

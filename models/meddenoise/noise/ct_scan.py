@@ -3,7 +3,7 @@
 What is simulated is the noise alone; it is added to the slice, whose anatomy stays untouched. The rays' water path
 is found by projecting the slice; photon statistics behind it, a bow-tie filter and electronic noise give the variance
 of every ray; filtered back-projection with the scanner's kernel, or its effect on the spectrum, gives the image.
-The constants were measured on clinical slices at 120 kVp with two kernels (benchmarks/noise_ct.py).
+The constants were fitted to clinical slices at 120 kVp with two kernels (benchmarks/noise_ct_fit.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from meddenoise.noise.projection import Kernel, backproject, filtered_backprojec
 from meddenoise.noise.random import normal, per_image
 from meddenoise.noise.spectra import frequencies, twice
 
-CT_KERNELS = {"soft": Kernel(0.337, 2.59), "sharp": Kernel(0.687, 4.94)}
+CT_KERNELS = {"soft": Kernel(0.340, 2.68), "sharp": Kernel(0.685, 4.75)}
 """Measured on the body kernels B30f and D45f of a Siemens SOMATOM Definition AS+."""
 
 SECTORS = 8
@@ -30,7 +30,7 @@ PATH_ANGLES = 90
 
 @dataclass(frozen=True)
 class Scanner:
-    """What the noise of a scanner depends on beside the scan; measured on clinical slices at 120 kVp.
+    """What the noise of a scanner depends on beside the scan; fitted to clinical slices at 120 kVp.
 
     Attributes:
         water: Attenuation in 1/mm that noise behind water obeys.
@@ -40,11 +40,11 @@ class Scanner:
         modulation: Share of the attenuation along a view's longest path that the current makes up for as it turns.
     """
 
-    water: float = 0.0175
-    photons: float = 1.26e6
-    bow_tie: float = 1.75 / 150.0**2
-    electronic: float = 0.012
-    modulation: float = 0.14
+    water: float = 0.01705
+    photons: float = 1.167e6
+    bow_tie: float = 7.7e-5
+    electronic: float = 0.0153
+    modulation: float = 0.114
 
 
 @dataclass(frozen=True)
