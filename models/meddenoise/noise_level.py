@@ -28,12 +28,14 @@ def level_map(image: Tensor) -> Tensor:
     for a figure to report use noise_level.
 
     Args:
-        image: Network units, shape (batch, 1, rows, columns), float32.
+        image: Network units, shape (batch, channels, rows, columns), float32.
 
     Returns:
-        Network units, same shape, at least FLOOR.
+        Network units, same shape, at least FLOOR; each channel's own.
     """
-    rows, columns = image.shape[-2:]
+    shape = image.shape
+    rows, columns = shape[-2:]
+    image = image.reshape(-1, 1, rows, columns)
     energy = (image - gaussian_blur(image, 1.5)) ** 2
     energy = F.pad(energy, (0, -columns % BLOCK, 0, -rows % BLOCK), mode="replicate")
     energy = F.avg_pool2d(energy, BLOCK)
@@ -44,7 +46,7 @@ def level_map(image: Tensor) -> Tensor:
     smooth = F.avg_pool2d(energy.log(), 5, stride=1, padding=2, count_include_pad=False)
     size = (smooth.shape[-2] * BLOCK, smooth.shape[-1] * BLOCK)
     level = F.interpolate((0.5 * smooth).exp(), size=size, mode="bilinear", align_corners=False)
-    return level[..., :rows, :columns].clamp_min(FLOOR)
+    return level[..., :rows, :columns].clamp_min(FLOOR).reshape(shape)
 
 
 BLOCK_SIDES = (24, 16, 12, 8)
