@@ -32,11 +32,10 @@ def ct(slices=5, side=40, affine=SLICE_3_MM):
     return Volume(values.round().astype(np.int16), affine, "CT", header)
 
 
-def colour(side=32, *, grey=False):
-    """A picture of 8 bits a colour, with noise; or one whose colours are equal."""
+def colour(side=32):
+    """A picture of 8 bits a colour, with noise."""
     rng = np.random.default_rng(1)
     values = rng.normal([90, 120, 160], 15, (1, side, side + 8, 3)).clip(0, 255).round().astype(np.uint8)
-    values = np.repeat(values[..., :1], 3, axis=-1) if grey else values
     return Volume(values, np.eye(4), "XR", Header("uint8", (0.0, 255.0), display=True, ndim=2))
 
 
@@ -165,19 +164,8 @@ def test_a_model_of_grey_images_refuses_colour_where_none_takes_it(denoiser):
         denoiser(colour())
 
 
-@pytest.mark.parametrize("name", ["student", "two_stage"])
-def test_colours_that_are_all_equal_are_denoised_as_grey_by_every_model(with_two_stage, name):
-    made, noisy = Denoiser.load(name, device="cpu"), colour(grey=True)
-    result = made(noisy, uncertainty=True)
-    expected = made(noisy.as_grey(), uncertainty=True)
-    for one, grey in ((result.volume, expected.volume), (result.uncertainty, expected.uncertainty)):
-        assert np.array_equal(one.array, np.repeat(grey.array[..., None], 3, axis=-1))
-    assert not np.array_equal(result.volume.array, noisy.array)
-
-
 def test_a_volume_holds_grey_values_or_three_colours():
     assert colour().colour
     assert not ct().colour
-    assert colour().as_grey() is None
     with pytest.raises(AssertionError):
         Volume(np.zeros((1, 4, 4, 2), np.uint8), np.eye(4), "XR")

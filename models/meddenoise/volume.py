@@ -27,6 +27,7 @@ class Header:
         units: "HU", "SUV", "BQML" or "" where the values have no physical unit.
         display: True for images of 8 bits per voxel: grey levels without a physical unit, whatever the modality.
             A PNG or TIFF of more bits has no unit either, but is not one of them.
+        samples: Values per pixel in the file: 3 for colours, also where they are all equal and the array is grey.
         ndim: 2 for an image, 3 for a volume; ``Volume.array`` has three axes in both cases.
         modality_source: How the modality was decided: "file", "option" or "guess".
         suv_factor: Factor from stored Bq/mL to body-weight SUV; None where the tags do not allow it.
@@ -45,6 +46,7 @@ class Header:
     stored_range: tuple[float, float] | None = None
     units: str = ""
     display: bool = False
+    samples: int = 1
     ndim: int = 3
     modality_source: str = "guess"
     suv_factor: float | None = None
@@ -91,13 +93,6 @@ class Volume:
     def colour(self) -> bool:
         """Whether voxels are red, green and blue rather than one grey value."""
         return self.array.ndim == 4
-
-    def as_grey(self) -> Volume | None:
-        """With one value a voxel where the colours are equal everywhere; None where they are not."""
-        if not self.colour:
-            return self
-        grey = self.array[..., 0]
-        return replace(self, array=grey) if (self.array == grey[..., None]).all() else None
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -47,12 +47,12 @@ def central(images: Tensor, *, colour: bool) -> Tensor:
 
 
 def check_colour(volume: Volume, card: Card) -> None:
-    """Refuse colour for a model of grey images; grey pixels stored as colours are none.
+    """Refuse colour for a model of grey images.
 
     Raises:
         InputError: It is, and the message names the models that take colour.
     """
-    if not card.colour and volume.as_grey() is None:
+    if volume.colour and not card.colour:
         name = volume.header.sources[0].name if volume.header.sources else "the image"
         others = weights.available_where(lambda other: other.colour)
         raise InputError(f"{name} is in colour, and {card.name} takes grey images; {_named(others, 'take', 'colour')}")

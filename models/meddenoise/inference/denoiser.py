@@ -103,8 +103,7 @@ class Denoiser:
         """Denoise a volume slice by slice, across its slicing axis.
 
         Values of a CT below -1024 HU and the padding value are no tissue and stay as they are. No value leaves the
-        range the input has, so that counts stay positive and stored types never overflow. Colour images whose colours
-        are all equal are denoised as the grey images they are, and come back with equal colours.
+        range the input has, so that counts stay positive and stored types never overflow.
 
         Args:
             volume: Any modality; see Volume for units and axis order.
@@ -137,7 +136,7 @@ class Denoiser:
         mark = f"{self.card.name} {self.card.version}, strength {strength:g}, {NOTICE}"
         metadata = types.MappingProxyType({**volume.header.metadata, "MedDenoise": mark})
         header = replace(volume.header, metadata=metadata)
-        signed = replace(header, dtype="float32", stored_range=None, padding=None)
+        signed = replace(header, dtype="float32", stored_range=None, samples=1, padding=None)
         found = replace(volume, array=difference, header=signed)
         spreads = [self._spread(volume, rule, removed, strength, tell)] if uncertainty else []
         return Result(
@@ -159,7 +158,7 @@ class Denoiser:
             "precision": str(self.precision).removeprefix("torch."),
             "modality": volume.modality,
             "intensity": rule.rule,
-            "slices": "in colour" if volume.as_grey() is None else alone,
+            "slices": "in colour" if volume.colour else alone,
         }
 
     def _spread(
@@ -197,9 +196,6 @@ class Denoiser:
 
         Both in the volume's units, shape and axes. `tell` hears of every few slices that are done.
         """
-        if volume.colour and (grey := volume.as_grey()) is not None:
-            of_grey = self._removed(grey, rule, tell, symmetry, noise_map=noise_map)
-            return [np.repeat(one[..., None], 3, axis=-1) for one in of_grey]
         in_hu = volume.header.units == "HU"
         array, padded = (np.moveaxis(a, volume.slicing_axis, 0) for a in (volume.array, volume.padded()))
         # Padding can be any number; the network is shown the scale's zero there.
