@@ -49,6 +49,17 @@ def figures(name: str) -> list[str]:
     return lines
 
 
+def networks_text() -> str:
+    """What the networks cost, as benchmarks/networks.py measured it."""
+    rows = [
+        [name, f"{cost['parameters']:,}", *(f"{cost[key]:.2f}" for key in ("gmac", "seconds", "seconds_bfloat16"))]
+        for name, cost in result("networks").items()
+    ]
+    head = ["network", "parameters", "GMAC", "seconds, float32", "seconds, bfloat16"]
+    text = "One slice of 256x256 pixels, biases excluded, on two cores (`python benchmarks/networks.py`)."
+    return f"## Networks\n\n{text}\n\n{table(head, rows)}\n"
+
+
 def card_text(name: str) -> str:
     """One model's section."""
     card = weights.read_card(name)
@@ -79,7 +90,7 @@ def card_text(name: str) -> str:
 def main() -> None:
     """Write the index."""
     head = "# Models\n\nMade from the cards and the committed results by `python benchmarks/model_cards.py`.\n"
-    INDEX.write_text("\n".join([head, *(card_text(name) for name in weights.available())]))
+    INDEX.write_text("\n".join([head, networks_text(), *(card_text(name) for name in weights.available())]))
     print(INDEX.read_text())
 
 
