@@ -17,7 +17,7 @@ LAYERS = (
     ("networks", "noise", "noise_level", "intensity", "metrics", "io"),
     ("weights",),
     ("inference", "training"),
-    ("recipes", "report", "picture", "benchmark"),
+    ("recipes", "report", "picture", "benchmark", "export"),
     ("server",),
     ("cli", "cli_denoise", "cli_serve", "cli_train", "__main__"),
 )
@@ -33,6 +33,7 @@ HOMES = {  # who may import what
     "monailabel": ("server",),
     "monai": ("server", "training"),
     "mlflow": ("training",),
+    "nibabel": ("export",),
     "fastapi": ("server",),
     "starlette": ("server",),
     "uvicorn": ("server",),
@@ -46,8 +47,8 @@ HOMES = {  # who may import what
 REQUIRED = {"torch", "numpy", "SimpleITK", "pydicom", "dicomanonymizer", "safetensors", "PIL"}
 """What setup.py requires without any extra, by import name."""
 
-OPTIONAL = {"training": {"monai", "mlflow"}}
-"""What a room uses where it is installed, inside functions."""
+OPTIONAL = {"training": {"monai", "mlflow"}, "export": {"nibabel"}}
+"""What a room uses where it is installed, inside functions; a bundle's script uses it when the bundle runs."""
 
 INSIDE_A_ROOM = {  # rooms of one layer that may use one another, in this direction only
     "report": {"picture"},

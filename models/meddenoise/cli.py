@@ -12,7 +12,7 @@ from pathlib import Path
 
 from meddenoise import __version__
 from meddenoise.cli_serve import add_serve, add_token, port
-from meddenoise.cli_train import add_train
+from meddenoise.cli_train import add_export, add_train
 from meddenoise.errors import MedDenoiseError, OptionError
 from meddenoise.volume import MODALITIES
 
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add_token(commands)
     _add_demo(commands)
     add_train(commands)
+    add_export(commands)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""`meddenoise train`: what it understands, and how that changes a recipe's preset."""
+"""`meddenoise train` and `meddenoise export`: what makes a model, and what carries it elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from meddenoise.errors import OutputError
+from meddenoise.errors import OptionError, OutputError
 
 RECIPES = {
     "student": "the small fast network, supervised",
@@ -17,6 +17,7 @@ RECIPES = {
 }
 PRESETS = ("paper", "cpu", "ablation")
 VARIANTS = ("full", "without_attention", "noise_only")
+FORMATS = ("bundle", "onnx", "torchscript")
 
 Commands = argparse._SubParsersAction  # argparse gives the type no public name
 
@@ -52,6 +53,16 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
             parser.add_argument("--variant", choices=VARIANTS, help="default: full; the others are for ablation")
 
 
+def add_export(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Teach the command line `export`."""
+    text = "write a model for other programs: a MONAI bundle, ONNX or TorchScript"
+    parser = commands.add_parser("export", help=text, description=text.capitalize() + ".")
+    parser.add_argument("name", metavar="NAME", help="see `meddenoise models`")
+    parser.add_argument("--format", choices=FORMATS, required=True, help="onnx needs the extra `export`")
+    parser.add_argument("--out", type=Path, default=Path("exported"), metavar="DIR", help="default: ./exported")
+    parser.set_defaults(run=_export)
+
+
 def _train(arguments: argparse.Namespace) -> int:
     from meddenoise.inference.device import choose_device
     from meddenoise.training.hooks import installed_trackers
@@ -60,6 +71,8 @@ def _train(arguments: argparse.Namespace) -> int:
     device = choose_device(arguments.device)
     config = _config(arguments, recipe, str(device))
     data = arguments.data or (Path(os.environ["MEDDENOISE_DATA"]) if os.environ.get("MEDDENOISE_DATA") else None)
+    if data is None and not arguments.out.exists():
+        raise OptionError("training needs images: say --data DIR or set MEDDENOISE_DATA")
     _make(arguments.out)
     trackers = [] if arguments.no_trackers else installed_trackers(arguments.out)
     card = recipe.run(config, data, arguments.out, resume=arguments.resume, report=_say, trackers=trackers)
@@ -79,6 +92,14 @@ def _config(arguments: argparse.Namespace, recipe: Any, device: str) -> Any:
     if arguments.patch:
         config = replace(config, mix=replace(config.mix, size=arguments.patch))
     return replace(config, variant=arguments.variant) if arguments.variant else config
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from meddenoise.export import export
+
+    _make(arguments.out)
+    print(export(arguments.name, arguments.format, arguments.out))
+    return 0
 
 
 def _make(folder: Path) -> None:

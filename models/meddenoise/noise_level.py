@@ -40,13 +40,24 @@ def level_map(image: Tensor) -> Tensor:
     energy = F.pad(energy, (0, -columns % BLOCK, 0, -rows % BLOCK), mode="replicate")
     energy = F.avg_pool2d(energy, BLOCK)
     # Blocks without any detail (masked background) say nothing about the noise elsewhere: bound them by the median.
-    flat = torch.where(energy > FLOOR**2, energy, torch.nan).flatten(1)
-    median = flat.nanmedian(dim=1).values.nan_to_num(nan=FLOOR**2).reshape(-1, 1, 1, 1)
+    median = _median_above(energy.flatten(1), FLOOR**2).reshape(-1, 1, 1, 1)
     energy = torch.minimum(torch.maximum(energy, 0.01 * median), 1000.0 * median)
     smooth = F.avg_pool2d(energy.log(), 5, stride=1, padding=2, count_include_pad=False)
     size = (smooth.shape[-2] * BLOCK, smooth.shape[-1] * BLOCK)
     level = F.interpolate((0.5 * smooth).exp(), size=size, mode="bilinear", align_corners=False)
     return level[..., :rows, :columns].clamp_min(FLOOR).reshape(shape)
+
+
+def _median_above(values: Tensor, least: float) -> Tensor:
+    """The lower median of those above ``least``, or that where there are none; (batch, count) to (batch, 1).
+
+    ONNX knows no median.
+    """
+    above = values > least
+    ordered = torch.where(above, values, torch.inf).sort(dim=1).values
+    middle = (above.sum(dim=1, keepdim=True) - 1).clamp_min(0) // 2
+    median = ordered.gather(1, middle)
+    return torch.where(median.isinf(), least, median)
 
 
 BLOCK_SIDES = (24, 16, 12, 8)

@@ -48,6 +48,8 @@ def neighbor2neighbor(denoise: Callable[[Tensor], Tensor], noisy: Tensor, genera
     that was interpolated, and everything that was resampled or compressed have correlated noise, of which the network
     then learns to keep the correlated part: correlation() says how much of it there is.
 
+    No gradient flows through the second term's known part, so the loss itself need not fall while the noise does.
+
     Args:
         denoise: Network units in and out, shape (batch, channels, rows, columns), any even sides.
         noisy: Same units, sides multiples of 2.
