@@ -18,7 +18,6 @@ from meddenoise.export import export, graphs
 from meddenoise.networks import TwoStage
 from meddenoise.weights import Card
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 
 

@@ -49,6 +49,7 @@ class Config:
         variant: "full", "without_attention" or "noise_only".
         mix: Algorithm 1 in half of the patches, each modality's own noise in the others.
         schedule: 100 epochs of 24,000 images.
+        context: Millimetres up to which slices are shown with their neighbours, if the training showed them so.
         validate_every: Steps between validations.
         version: Of the weights.
     """
@@ -61,6 +62,7 @@ class Config:
     schedule: Schedule = field(
         default_factory=lambda: Schedule(steps=100_000, batch=24, learning_rate=5e-4, warmup=0, decay="constant")
     )
+    context: float = 3.0
     validate_every: int = 1000
     version: str = "0.1.0"
 
@@ -153,6 +155,7 @@ def run(
 
 def _card(network: nn.Module, config: Config, data: Data) -> Card:
     image = torch.full((1, 3, 256, 256), 0.5)
+    neighbours = data.train(2, torch.Generator().manual_seed(0))[0].shape[1] > 1
     sizes = {"width": config.width, "growth": config.growth, "blocks": config.blocks, "variant": config.variant}
     return Card(
         name="two_stage" if config.variant == "full" else f"two_stage-{config.variant}",
@@ -163,8 +166,10 @@ def _card(network: nn.Module, config: Config, data: Data) -> Card:
         modalities=sorted({i.modality for i in data.used}),
         parameters=parameter_count(network),
         gmac=round(gmac(network, image, image), 2),
+        context=config.context if neighbours else 0.0,
+        colour=True,
         training={
-            "recipe": "meddenoise train two_stage",
+            "recipe": f"meddenoise train two_stage --variant {config.variant}",
             "schedule": asdict(config.schedule),
             "mix": asdict(config.mix),
             **data.facts(),
