@@ -77,6 +77,11 @@ def card_text(name: str) -> str:
         ["noise", card.training["noise"]],
         ["split", card.training["split"]],
     ]
+    if card.context:
+        near = f"shown with their neighbours where these are evenly spaced, at most {card.context:g} mm apart"
+        facts.append(["slices", near])
+    if card.colour:
+        facts.append(["colour", "8-bit red, green and blue"])
     volumes = "\n".join(f"- {line}" for line in card.training["volumes"])
     measured = "\n".join(f"- {line}" for line in figures(name))
     if remark := card.training.get("remark"):
@@ -90,7 +95,8 @@ def card_text(name: str) -> str:
 def main() -> None:
     """Write the index."""
     head = "# Models\n\nMade from the cards and the committed results by `python benchmarks/model_cards.py`.\n"
-    INDEX.write_text("\n".join([head, networks_text(), *(card_text(name) for name in weights.available())]))
+    costs = [networks_text()] if result("networks") else []
+    INDEX.write_text("\n".join([head, *costs, *(card_text(name) for name in weights.available())]))
     print(INDEX.read_text())
 
 
