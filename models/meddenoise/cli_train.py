@@ -43,6 +43,7 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
         parser.add_argument("--steps", type=_count, metavar="N", help="length of the training (default: the recipe's)")
         parser.add_argument("--batch", type=_count, metavar="N", help="patches a step, over all GPUs")
         parser.add_argument("--patch", type=_patch, metavar="PIXELS", help="side of a patch, a multiple of 16")
+        parser.add_argument("--save-every", type=_count, metavar="N", help="steps between checkpoints")
         parser.add_argument("--learning-rate", type=_rate, metavar="RATE", help="highest rate")
         parser.add_argument("--precision", choices=("bf16", "float32"), help="default: bf16")
         parser.add_argument("--seed", type=_count, metavar="N", help="of weights and batches (default: 0)")
@@ -86,7 +87,7 @@ def _config(arguments: argparse.Namespace, recipe: Any, device: str) -> Any:
     presets = recipe.PRESETS
     chosen = arguments.preset or ("cpu" if "cpu" in presets and device == "cpu" else next(iter(presets)))
     config = presets[chosen]
-    options = ("steps", "batch", "learning_rate", "precision", "seed")
+    options = ("steps", "batch", "save_every", "learning_rate", "precision", "seed")
     changes = {key: getattr(arguments, key) for key in options if getattr(arguments, key) is not None}
     config = replace(config, schedule=replace(config.schedule, device=device, **changes))
     if arguments.patch:

@@ -130,16 +130,14 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     state, generator = _prepared(objective, schedule), torch.Generator().manual_seed(schedule.seed)
     highest = {name: [g["lr"] for g in o.param_groups] for name, o in objective.optimizers.items()}
-    step = _resumed(out / CHECKPOINT, state, generator, schedule, report)
+    step = _resumed(out / CHECKPOINT, state, generator, schedule, report if group.first else None)
     group.copy_from_first([*state.networks.values(), *state.averages.values()])
     told = Progress(out, step=step, steps=schedule.steps, hooks=hooks, report=report) if group.first else None
     ahead = AHEAD if schedule.device.startswith("cuda") else 0
     with closing(batches(sample, schedule.batch, generator, ahead=ahead)) as drawing:
         while step < schedule.steps:
             noisy, clean, drawn = next(drawing)
-            noisy, clean = (
-                group.share(x).to(schedule.device, memory_format=torch.channels_last) for x in (noisy, clean)
-            )
+            noisy, clean = (_sent(images, group, schedule.device) for images in (noisy, clean))
             for name, optimizer in objective.optimizers.items():
                 for parameters, rate in zip(optimizer.param_groups, highest[name], strict=True):
                     parameters["lr"] = schedule.rate(step, rate)
@@ -168,14 +166,15 @@ def _prepared(objective: Objective, schedule: Schedule) -> State:
     return State(networks, averages, objective.optimizers)
 
 
-def _resumed(path: Path, state: State, generator: torch.Generator, schedule: Schedule, report: Report) -> int:
+def _resumed(path: Path, state: State, generator: torch.Generator, schedule: Schedule, report: Report | None) -> int:
     """Steps done in the checkpoint, which is put into the state; 0 where there is none."""
     if not path.exists():
         return 0
     step, drawn, facts = load_checkpoint(path, state)
     generator.set_state(drawn)
     changed = [f"{k} {facts[k]} -> {v}" for k, v in asdict(schedule).items() if k in facts and facts[k] != v]
-    report(f"resumed after step {step}" + (f", with {', '.join(changed)}" if changed else ""))
+    if report is not None:
+        report(f"resumed after step {step}" + (f", with {', '.join(changed)}" if changed else ""))
     return step
 
 

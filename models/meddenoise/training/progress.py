@@ -11,6 +11,8 @@ from pathlib import Path
 
 from torch import nn
 
+from meddenoise.errors import OutputError
+
 HISTORY = "history.jsonl"
 
 
@@ -47,7 +49,7 @@ class Progress:
         report: Called with a line.
 
     Raises:
-        OSError: The history cannot be written.
+        OutputError: The history cannot be written.
     """
 
     def __init__(self, out: Path, *, step: int, steps: int, hooks: Sequence[Hook], report: Report) -> None:
@@ -56,7 +58,7 @@ class Progress:
         self._losses: list[Mapping[str, float]] = []
         self._started = time.monotonic()
         lines = self._path.read_text().splitlines() if self._path.exists() else []
-        self._path.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= step))
+        self._write("w", "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
 
     def add(self, losses: Mapping[str, float]) -> None:
         """Remember the losses of a step."""
@@ -69,12 +71,20 @@ class Progress:
         for hook in self._hooks:
             figures |= hook(Moment(step, self._steps, figures, averages))
         seconds = time.monotonic() - self._started
-        with self._path.open("a") as file:
-            file.write(json.dumps({"step": step, "seconds": round(seconds, 1), **figures}) + "\n")
+        self._write("a", json.dumps({"step": step, "seconds": round(seconds, 1), **figures}) + "\n")
         minutes = round(seconds / (step - self._first) * (self._steps - step) / 60)
         left = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
         shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         self._report(f"step {step} of {self._steps}, {shown}, {left} left")
+
+    def _write(self, mode: str, text: str) -> None:
+        try:
+            with self._path.open(mode) as file:
+                file.write(text)
+        except OSError as error:
+            raise OutputError(
+                f"{self._path}: cannot be written ({error.strerror}); see to it and go on with --resume"
+            ) from error
 
 
 def _step_of(line: str) -> float:
