@@ -32,6 +32,7 @@ TEST = [
     "nibabel>=5",
     "cryptography>=41",
 ]
+EXPORT = ["onnx>=1.18", "onnxscript>=0.5"]
 BENCH = ["bm3d>=4", "scikit-image>=0.22", "matplotlib>=3.8"]
 DEV = ["ruff>=0.12", "mypy>=1.15", "pre-commit>=4", "build>=1.2"]
 
@@ -77,7 +78,7 @@ setup(
         "safetensors>=0.4",
         "pillow>=10.1",
     ],
-    extras_require={"server": SERVER, "test": TEST, "bench": BENCH, "dev": DEV},
+    extras_require={"server": SERVER, "test": TEST, "bench": BENCH, "export": EXPORT, "dev": DEV},
     entry_points={"console_scripts": ["meddenoise = meddenoise.cli:main"]},
     classifiers=[
         "Intended Audience :: Science/Research",

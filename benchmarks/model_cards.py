@@ -49,6 +49,17 @@ def figures(name: str) -> list[str]:
     return lines
 
 
+def networks_text() -> str:
+    """What the networks cost, as benchmarks/networks.py measured it."""
+    rows = [
+        [name, f"{cost['parameters']:,}", *(f"{cost[key]:.2f}" for key in ("gmac", "seconds", "seconds_bfloat16"))]
+        for name, cost in result("networks").items()
+    ]
+    head = ["network", "parameters", "GMAC", "seconds, float32", "seconds, bfloat16"]
+    text = "One slice of 256x256 pixels, biases excluded, on two cores (`python benchmarks/networks.py`)."
+    return f"## Networks\n\n{text}\n\n{table(head, rows)}\n"
+
+
 def card_text(name: str) -> str:
     """One model's section."""
     card = weights.read_card(name)
@@ -66,6 +77,11 @@ def card_text(name: str) -> str:
         ["noise", card.training["noise"]],
         ["split", card.training["split"]],
     ]
+    if card.context:
+        near = f"shown with their neighbours where these are evenly spaced, at most {card.context:g} mm apart"
+        facts.append(["slices", near])
+    if card.colour:
+        facts.append(["colour", "8-bit red, green and blue"])
     volumes = "\n".join(f"- {line}" for line in card.training["volumes"])
     measured = "\n".join(f"- {line}" for line in figures(name))
     if remark := card.training.get("remark"):
@@ -79,7 +95,8 @@ def card_text(name: str) -> str:
 def main() -> None:
     """Write the index."""
     head = "# Models\n\nMade from the cards and the committed results by `python benchmarks/model_cards.py`.\n"
-    INDEX.write_text("\n".join([head, *(card_text(name) for name in weights.available())]))
+    costs = [networks_text()] if result("networks") else []
+    INDEX.write_text("\n".join([head, *costs, *(card_text(name) for name in weights.available())]))
     print(INDEX.read_text())
 
 

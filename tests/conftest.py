@@ -6,15 +6,41 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from pydicom.data import get_testdata_file
 
-from meddenoise import Denoiser
+from meddenoise import Denoiser, weights
+from meddenoise.networks import TwoStage
+from meddenoise.weights import Card
 
 
 @pytest.fixture(scope="session")
 def denoiser():
     """The published student on the CPU."""
     return Denoiser.load("student", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def two_stage_weights(tmp_path_factory):
+    """A folder of weights: the published student, and a small two_stage whose weights are random."""
+    folder = tmp_path_factory.mktemp("weights")
+    for file in (weights.file_of("student"), weights.file_of("student").with_suffix(".json")):
+        shutil.copy(file, folder)
+    sizes = {"width": 8, "growth": 4, "blocks": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = TwoStage(**sizes)
+        for stage in (network.nen, network.rn):  # a fresh network would change nothing
+            torch.nn.init.normal_(stage.trunk[-1].weight, std=0.2)
+    card = Card("two_stage", "0.0.1", "two_stage", sizes, "For tests", ["CT"], 1, 0.1, context=3.0, colour=True)
+    weights.save(network, card, folder)
+    return folder
+
+
+@pytest.fixture
+def with_two_stage(two_stage_weights, monkeypatch):
+    """The models are the student and a random two_stage."""
+    monkeypatch.setenv("MEDDENOISE_WEIGHTS", str(two_stage_weights))
 
 
 @pytest.fixture

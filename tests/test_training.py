@@ -1,23 +1,12 @@
-"""Training learns, splits by patient, gives the same batches for a seed and survives being stopped."""
-
-import subprocess
-import sys
-from pathlib import Path
+"""Training data is split by patient, and a seed gives the same batches of it; see tests/training for the rest."""
 
 import numpy as np
 import pytest
 import torch
 
-from meddenoise import weights
-from meddenoise.errors import OptionError
-from meddenoise.networks import Student
-from meddenoise.noise_level import level_map
-from meddenoise.recipes.student import SLICES, Config, run
-from meddenoise.training.loop import CHECKPOINT, Schedule, relative_error, train
 from meddenoise.training.patches import Mix, sampler
 from meddenoise.training.slices import Slice, SliceInfo, is_validation, load_slices, save_slices
 
-MODELS = Path(__file__).parents[1] / "models"
 TINY = Mix(size=32)
 
 
@@ -78,75 +67,3 @@ def test_small_slices_are_mirrored_to_the_patch_size():
     small = [Slice(torch.rand(9, 14), SliceInfo("v", "s", "PET", False, 0.0, 1.0))]
     noisy, clean = sampler(small, Mix(size=48))(4, torch.Generator().manual_seed(0))
     assert noisy.shape == clean.shape == (4, 1, 48, 48)
-
-
-def schedule(steps: int, **options) -> Schedule:
-    return Schedule(steps=steps, batch=4, warmup=2, save_every=5, precision="float32", **options)
-
-
-def fresh() -> Student:
-    torch.manual_seed(0)
-    return Student(widths=(8, 8, 8), blocks=(1, 1, 1))
-
-
-def test_error_falls_on_patches_never_seen(tmp_path):
-    sample = sampler(slices(), TINY)
-    trained = train(fresh(), sample, schedule(250, learning_rate=5e-3), tmp_path)
-    noisy, clean = sample(64, torch.Generator().manual_seed(99))
-    level = level_map(noisy)
-    errors = [relative_error(n(noisy, level), noisy, clean, level).item() for n in (fresh(), trained)]
-    assert errors[1] < 0.9 * errors[0]
-
-
-def test_a_stopped_run_ends_with_the_weights_of_an_unbroken_one(tmp_path):
-    sample = sampler(slices(), TINY)
-    unbroken = train(fresh(), sample, schedule(20), tmp_path / "unbroken")
-
-    class StopError(Exception):
-        pass
-
-    def stop(line):
-        if line.startswith("step 10 "):
-            raise StopError
-
-    with pytest.raises(StopError):
-        train(fresh(), sample, schedule(20), tmp_path / "stopped", report=stop)
-    resumed = train(fresh(), sample, schedule(20), tmp_path / "stopped")
-    for a, b in zip(unbroken.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_without_resume_a_run_starts_anew(tmp_path):
-    sample = sampler(slices(), TINY)
-    train(fresh(), sample, schedule(10), tmp_path)
-    lines = []
-    train(fresh(), sample, schedule(10), tmp_path, resume=False, report=lines.append)
-    assert len(lines) == 2
-    assert (tmp_path / CHECKPOINT).exists()
-
-
-def test_the_recipe_publishes_weights_that_load(tmp_path, monkeypatch):
-    save_slices(slices(), tmp_path / SLICES)
-    config = Config(widths=(8, 8, 8), blocks=(1, 1, 1), mix=TINY, schedule=schedule(5))
-    card = run(config, Path("nowhere"), tmp_path, resume=True, report=lambda line: None)
-    with pytest.raises(OptionError, match="holds a checkpoint"):
-        run(config, Path("nowhere"), tmp_path, resume=False, report=lambda line: None)
-    monkeypatch.setenv("MEDDENOISE_WEIGHTS", str(tmp_path))
-    _, found = weights.load("student")
-    assert found == card
-    assert found.training["split"]
-    assert [v for v in found.training["volumes"] if "VS-SEG" in v] == []
-
-
-def test_training_needs_torch_numpy_and_safetensors_alone():
-    code = f"""
-import sys
-sys.path.insert(0, {str(MODELS)!r})
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('SimpleITK', 'pydicom', 'monai', 'monailabel', 'scipy', 'skimage', 'PIL'):
-            raise ImportError(name)
-sys.meta_path.insert(0, Block())
-import meddenoise.training.loop, meddenoise.training.patches, meddenoise.training.build, meddenoise.recipes.student
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ import torch
 from meddenoise import weights
 from meddenoise.errors import ModelError
 from meddenoise.networks import Student
-from meddenoise.networks.cost import parameter_count
+from meddenoise.networks.cost import gmac, parameter_count
 from meddenoise.weights import Card
 
 TINY = {"widths": [4, 4, 4], "blocks": [1, 1, 1]}
@@ -129,6 +129,8 @@ def test_every_published_model_loads_and_its_card_tells_its_size():
     for name in weights.available():
         network, card = weights.load(name)
         assert card.parameters == parameter_count(network)
+        image = torch.full((1, getattr(network, "channels", 1), 256, 256), 0.5)
+        assert card.gmac == round(gmac(network, image, image), 2)
         assert card.training
         assert card.licence
         path = weights.folder() / f"{name}.safetensors"

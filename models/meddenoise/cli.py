@@ -6,14 +6,14 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from meddenoise import __version__
 from meddenoise.cli_serve import add_serve, add_token, port
-from meddenoise.errors import MedDenoiseError, OptionError, OutputError
+from meddenoise.cli_train import add_export, add_train
+from meddenoise.errors import MedDenoiseError, OptionError
 from meddenoise.volume import MODALITIES
 
 FORMATS = ("nii.gz", "nii", "nrrd", "mha", "mhd", "png", "tif", "jpg", "dicom")
@@ -58,8 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     add_serve(commands)
     add_token(commands)
     _add_demo(commands)
-    _add_train(commands)
     _add_shards(commands)
+    add_train(commands)
+    add_export(commands)
     return parser
 
 
@@ -79,6 +80,7 @@ def _add_denoise(commands: Commands[argparse.ArgumentParser]) -> None:
         "--strength", type=_share, default=1.0, metavar="0..1", help="0 leaves the image as it is (default: 1)"
     )
     parser.add_argument("--difference", action="store_true", help="also write what was taken away")
+    parser.add_argument("--noise-map", action="store_true", help="also write the noise as the model estimates it")
     parser.add_argument("--report", action="store_true", help="also write a report as .json, .md and .png")
     parser.add_argument("--format", choices=FORMATS, help="format of the results (default: the input's own)")
     parser.add_argument("--series", metavar="UID", help="the one DICOM series to take, by SeriesInstanceUID")
@@ -110,18 +112,6 @@ def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.set_defaults(run=_demo)
 
 
-def _add_train(commands: Commands[argparse.ArgumentParser]) -> None:
-    recipes = commands.add_parser("train", help="train a model", description="Train a model.").add_subparsers(
-        metavar="RECIPE", required=True
-    )
-    parser = recipes.add_parser("student", help="the small fast network, supervised")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="images with a manifest (default: $MEDDENOISE_DATA)")
-    parser.add_argument("--out", type=Path, default=Path("runs/student"), metavar="DIR", help="default: runs/student")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument("--steps", type=_count, metavar="N", help="length of the training (default: the recipe's)")
-    parser.set_defaults(run=_train_student)
-
-
 def _add_shards(commands: Commands[argparse.ArgumentParser]) -> None:
     text = "pack the images of a folder into one file to train from"
     parser = commands.add_parser("shards", help=text, description=text.capitalize() + ".")
@@ -129,7 +119,7 @@ def _add_shards(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="such as slices.safetensors")
     parser.add_argument("--limit-mib", type=_finite, metavar="MIB", help="largest size of the file (default: none)")
     parser.add_argument(
-        "--depth", type=_count, default=1, metavar="N", help="keep N neighbouring slices together (default: 1)"
+        "--depth", type=int, default=1, metavar="N", help="keep N neighbouring slices together (default: 1)"
     )
     parser.set_defaults(run=_build_shards)
 
@@ -146,6 +136,7 @@ def _denoise(arguments: argparse.Namespace) -> int:
             modality=arguments.modality,
             strength=arguments.strength,
             difference=arguments.difference,
+            noise_map=arguments.noise_map,
             report=arguments.report,
             format=arguments.format,
             series=arguments.series,
@@ -186,24 +177,6 @@ def _demo(arguments: argparse.Namespace) -> int:
     return demo(arguments.output, port=arguments.port, say=_say)
 
 
-def _train_student(arguments: argparse.Namespace) -> int:
-    from meddenoise.recipes.student import Config, run
-
-    data = arguments.data or os.environ.get("MEDDENOISE_DATA")
-    if not data:
-        raise OptionError("training needs images: say --data DIR or set MEDDENOISE_DATA")
-    config = Config()
-    if arguments.steps is not None:
-        config = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, steps=arguments.steps))
-    try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{arguments.out}: cannot be made ({error.strerror}); choose another --out") from error
-    card = run(config, Path(data), arguments.out, resume=arguments.resume, report=_say)
-    print(f"{card.name} {card.version}: {arguments.out / card.name}.safetensors, sha256 {card.sha256}")
-    return 0
-
-
 def _build_shards(arguments: argparse.Namespace) -> int:
     from meddenoise.training.build import build_slices
 
@@ -230,9 +203,3 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"must be a finite number, got {text}")
     return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text!r}")
-    return int(text)

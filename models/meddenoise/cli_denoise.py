@@ -13,6 +13,7 @@ from pathlib import Path
 
 from meddenoise.errors import GeometryError, MedDenoiseError, OptionError, OutputError
 from meddenoise.inference import Denoiser, Result
+from meddenoise.inference.channels import check_noise_map
 from meddenoise.io import Deidentifier, Provenance, Source, find_sources, read_volume, write_dicom_series, write_volume
 from meddenoise.io.atomic import replacing_file
 from meddenoise.io.deidentify import PIXELS_NOT_LOOKED_AT
@@ -21,7 +22,7 @@ from meddenoise.report import as_dict, as_markdown, picture
 from meddenoise.volume import Modality, Volume
 
 SIGNED = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
-"""Formats that hold a difference: signed floats with their geometry."""
+"""Formats that hold a difference or a noise map: signed floats with their geometry."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Job:
     modality: Modality | None = None
     strength: float = 1.0
     difference: bool = False
+    noise_map: bool = False
     report: bool = False
     format: str | None = None
     series: str | None = None
@@ -50,6 +52,7 @@ class Plan:
         source: What is read.
         result: File, or folder where a folder of DICOM came in; a DICOM folder has no extension.
         difference: None where not asked for.
+        noise_map: None where not asked for.
         reports: .json, .md and .png; empty where not asked for.
         as_dicom: Whether the result is a derived DICOM series.
     """
@@ -57,13 +60,14 @@ class Plan:
     source: Source
     result: Path
     difference: Path | None
+    noise_map: Path | None
     reports: tuple[Path, ...]
     as_dicom: bool
 
     @property
     def outputs(self) -> tuple[Path, ...]:
         """Every path that will be written, data files of detached headers among them."""
-        images = [self.result, *([self.difference] if self.difference else [])]
+        images = [path for path in (self.result, self.difference, self.noise_map) if path]
         return (*images, *(file for image in images for file in payload_of(image)), *self.reports)
 
 
@@ -87,6 +91,8 @@ def run(job: Job) -> int:
     _check_writable(job.output)
     deidentifier = _deidentifier(plans) if job.deidentify else None
     denoiser = Denoiser.load(job.model, device=job.device)
+    if job.noise_map:
+        check_noise_map(denoiser.card)
     failed, this_run = 0, uuid.uuid4().hex
     for number, plan in enumerate(plans, 1):
         progress = _Progress(f"[{number}/{len(plans)}] {plan.source.stem}")
@@ -135,6 +141,7 @@ def _plan(source: Source, job: Job) -> Plan:
         source,
         result=folder / f"{stem}{ext}",
         difference=folder / f"{stem}-difference{signed}" if job.difference else None,
+        noise_map=folder / f"{stem}-noise{signed}" if job.noise_map else None,
         reports=tuple(folder / f"{stem}-report{end}" for end in (".json", ".md", ".png")) if job.report else (),
         as_dicom=source.series_uid is not None and ext in ("", ".dcm"),
     )
@@ -182,9 +189,11 @@ def _one(
 ) -> str:
     """Read, denoise and write one input; returns the line for the user. `run` is the same text for all of one run."""
     volume = read_volume(plan.source, modality=job.modality, replace_nonfinite=job.replace_nonfinite)
-    if not volume.header.even and (plan.difference or not plan.as_dicom):
-        raise GeometryError("its slices are unevenly spaced, which only DICOM holds: omit --difference and --format")
-    result = denoiser(volume, strength=job.strength, progress=progress)
+    if not volume.header.even and (plan.difference or plan.noise_map or not plan.as_dicom):
+        raise GeometryError(
+            "its slices are unevenly spaced, which only DICOM holds: omit --difference, --noise-map and --format"
+        )
+    result = denoiser(volume, strength=job.strength, noise_map=job.noise_map, progress=progress)
     progress.clear()
     for sentence in result.warnings:
         _warn(sentence)
@@ -193,8 +202,9 @@ def _one(
         write_dicom_series(result.volume, plan.result, made_by, run=run, deidentifier=deidentifier)
     else:
         write_volume(result.volume, plan.result)
-    if plan.difference:
-        write_volume(result.difference, plan.difference)
+    for image, path in ((result.difference, plan.difference), (result.noise, plan.noise_map)):
+        if image and path:
+            write_volume(image, path)
     if plan.reports:
         _write_reports(volume, result, plan)
     return f"{_named(plan.source)} -> {plan.result}{_noise(result)}"

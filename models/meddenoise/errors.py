@@ -6,6 +6,7 @@ MedDenoiseError
 ├── OutputError           the result cannot be written where or how it was asked for
 ├── OptionError           an option, or a combination of options, is not valid
 ├── ModelError            a model is unknown, missing or damaged
+├── TrainingError         a training cannot go on as it is
 └── ServiceError          a server could not be started or did not answer
 """
 
@@ -32,6 +33,10 @@ class OptionError(MedDenoiseError, ValueError):
 
 class ModelError(MedDenoiseError):
     """A model is unknown, or its weights are missing or damaged."""
+
+
+class TrainingError(MedDenoiseError):
+    """A training cannot go on as it is."""
 
 
 class ServiceError(MedDenoiseError):

@@ -28,26 +28,35 @@ def level_map(image: Tensor) -> Tensor:
     is what a network needs as a scale; for a figure to report use noise_level.
 
     Args:
-        image: Network units, shape (batch, 1, rows, columns), float32.
+        image: Network units, shape (batch, channels, rows, columns), float32.
 
     Returns:
-        Network units, same shape, at least FLOOR.
+        Network units, same shape, at least FLOOR; each channel's own.
     """
-    rows, columns = image.shape[-2:]
+    shape = image.shape
+    rows, columns = shape[-2:]
+    image = image.reshape(-1, 1, rows, columns)
     energy = (image - gaussian_blur(image, 1.5)) ** 2
     energy = F.pad(energy, (0, -columns % BLOCK, 0, -rows % BLOCK), mode="replicate")
     energy = F.avg_pool2d(energy, BLOCK)
     # Blocks without any detail (masked background) say nothing about the noise elsewhere: bound them by the median.
-    flat = torch.where(energy > FLOOR**2, energy, torch.nan).flatten(1)
-    median = flat.nanmedian(dim=1).values.nan_to_num(nan=FLOOR**2).reshape(-1, 1, 1, 1)
+    median = _median_above(energy.flatten(1), FLOOR**2).reshape(-1, 1, 1, 1)
     energy = torch.minimum(torch.maximum(energy, 0.01 * median), 1000.0 * median)
     around = F.pad(energy, (2, 2, 2, 2), mode="replicate").unfold(2, 5, 1).unfold(3, 5, 1)
-    smooth = F.avg_pool2d(
-        around.flatten(-2).median(dim=-1).values.log(), 3, stride=1, padding=1, count_include_pad=False
-    )
+    middle = around.flatten(-2).sort(dim=-1).values[..., 12]  # the median, which ONNX does not know
+    smooth = F.avg_pool2d(middle.log(), 3, stride=1, padding=1, count_include_pad=False)
     size = (smooth.shape[-2] * BLOCK, smooth.shape[-1] * BLOCK)
     level = F.interpolate((0.5 * smooth).exp(), size=size, mode="bilinear", align_corners=False)
-    return level[..., :rows, :columns].clamp_min(FLOOR)
+    return level[..., :rows, :columns].clamp_min(FLOOR).reshape(shape)
+
+
+def _median_above(values: Tensor, least: float) -> Tensor:
+    """The lower median of those above ``least``, or that where there are none; (batch, count) to (batch, 1)."""
+    above = values > least
+    ordered = torch.where(above, values, torch.inf).sort(dim=1).values
+    middle = (above.sum(dim=1, keepdim=True) - 1).clamp_min(0) // 2
+    median = ordered.gather(1, middle)
+    return torch.where(median.isinf(), least, median)
 
 
 BLOCK_SIDES = (24, 16, 12, 8)

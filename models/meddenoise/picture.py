@@ -36,8 +36,8 @@ def picture(volume: Volume, result: Result, path: Path, *, name: str | None = No
 
     The window is soft tissue for CT in HU; for all else, display images included, it goes from the 0.5 to the 99.5
     percentile of the input's slice. The difference, input minus denoised, is blue below zero, white at zero and red
-    above. Slices are turned the radiological way (left of the patient on the right, front or head up) where the axes
-    allow it by flipping, and drawn with square millimetres.
+    above; of colours it is the mean. Slices are turned the radiological way (left of the patient on the right, front or
+    head up) where the axes allow it by flipping, and drawn with square millimetres.
 
     Args:
         volume: The input, as read.
@@ -54,13 +54,14 @@ def picture(volume: Volume, result: Result, path: Path, *, name: str | None = No
         _upright(v.as_slices().array[middle].astype(np.float32), shown.affine)
         for v in (volume, result.volume, result.difference)
     )
+    removed = removed.mean(axis=2) if volume.colour else removed
     units = str(result.figures.get("units") or volume.header.units)
     low, high = _window(volume, before)
     limit = _round_up(float(np.percentile(np.abs(removed), DIFFERENCE_PERCENTILE)))
     size = _size(before.shape, shown.spacing)
     panels = [
-        _Panel("Original", _grey(_resize(before, size), low, high), _noise(result, "noise_before", units)),
-        _Panel("Denoised", _grey(_resize(after, size), low, high), _noise(result, "noise_after", units)),
+        _Panel("Original", _windowed(_resize(before, size), low, high), _noise(result, "noise_before", units)),
+        _Panel("Denoised", _windowed(_resize(after, size), low, high), _noise(result, "noise_after", units)),
         _Panel("Difference (original - denoised)", _diverging(_resize(removed, size), limit), _shift(result, units)),
     ]
     slices = len(shown.array)
@@ -126,10 +127,12 @@ def _size(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> tuple[
 
 
 def _resize(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+    if pixels.ndim == 3:
+        return np.stack([_resize(colour, size) for colour in np.moveaxis(pixels, -1, 0)], axis=-1)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BICUBIC))
 
 
-def _grey(pixels: NDArray[np.float32], low: float, high: float) -> Image.Image:
+def _windowed(pixels: NDArray[np.float32], low: float, high: float) -> Image.Image:
     scaled = np.clip((pixels - low) / (high - low), 0, 1) * 255
     return Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB")
 

@@ -21,7 +21,8 @@ def as_dict(volume: Volume, result: Result, *, name: str | None = None) -> dict[
         name: What the input is called; the name of its first file where None.
 
     Returns:
-        "disclaimer", "input" (name, modality, shape as slices, rows, columns, spacing in mm, type, units, ...),
+        "disclaimer", "input" (name, modality, which of a colour image means nothing, shape as slices, rows, columns,
+        spacing in mm, type, units, ...),
         "model", "settings", "figures" and "warnings". Numbers that are not finite become None.
     """
     header = volume.header
@@ -32,7 +33,8 @@ def as_dict(volume: Volume, result: Result, *, name: str | None = None) -> dict[
             "files": len(header.sources),
             "modality": volume.modality,
             "modality_source": header.modality_source,
-            "shape": list(volume.array.shape),
+            "colour": volume.colour,
+            "shape": list(volume.array.shape[:3]),
             "spacing_mm": [round(step, 6) for step in volume.spacing],
             "dtype": header.dtype,
             "units": header.units,
@@ -52,6 +54,7 @@ def as_markdown(volume: Volume, result: Result, *, name: str | None = None) -> s
     slices, rows, columns = source["shape"]
     strength = report["settings"].get("strength", "?")
     spacing = " x ".join(f"{step:.4g}" for step in source["spacing_mm"])
+    modality = "none, in colour" if source["colour"] else f"{source['modality']} (from {source['modality_source']})"
     units = f" {figures.pop('units')}" if figures.get("units") else ""
     lines = [
         f"# {source['name']}",
@@ -62,7 +65,7 @@ def as_markdown(volume: Volume, result: Result, *, name: str | None = None) -> s
         "",
         "| input | |",
         "|---|---|",
-        f"| modality | {source['modality']} (from {source['modality_source']}) |",
+        f"| modality | {modality} |",
         f"| size | {columns} x {rows} x {slices} (columns, rows, slices) |",
         f"| spacing | {spacing} mm |",
         f"| stored as | {source['dtype']} |",

@@ -27,6 +27,7 @@ class Header:
         units: "HU", "SUV", "BQML" or "" where the values have no physical unit.
         display: True for images of 8 bits per voxel: grey levels without a physical unit, whatever the modality.
             A PNG or TIFF of more bits has no unit either, but is not one of them.
+        samples: Values per pixel in the file: 3 for colours, also where they are all equal and the array is grey.
         ndim: 2 for an image, 3 for a volume; ``Volume.array`` has three axes in both cases.
         modality_source: How the modality was decided: "file", "option" or "guess".
         suv_factor: Factor from stored Bq/mL to body-weight SUV; None where the tags do not allow it.
@@ -45,6 +46,7 @@ class Header:
     stored_range: tuple[float, float] | None = None
     units: str = ""
     display: bool = False
+    samples: int = 1
     ndim: int = 3
     modality_source: str = "guess"
     suv_factor: float | None = None
@@ -59,11 +61,12 @@ class Header:
 
 @dataclass(frozen=True)
 class Volume:
-    """A scalar image or volume in physical units, with its geometry.
+    """An image or volume in physical units, with its geometry; grey, or in colours of 8 bits each.
 
     Attributes:
         array: Values of shape (slices, rows, columns), in the stored type where that holds the physical values
-            exactly, else float32 (or float64 when read so). An image has one slice. Read-only.
+            exactly, else float32 (or float64 when read so). An image has one slice. Colour has a fourth axis of red,
+            green and blue. Read-only.
         affine: 4x4 float64, from voxel index (column, row, slice, 1) to millimetres in the patient system of DICOM
             and ITK (LPS: +x left, +y posterior, +z superior).
         modality: "CT", "MR", "PET" or "XR".
@@ -76,15 +79,20 @@ class Volume:
     header: Header = field(default_factory=Header)
 
     def __post_init__(self) -> None:
-        assert self.array.ndim == 3, self.array.shape
+        assert self.array.ndim == 3 or self.array.shape[3:] == (3,), self.array.shape
         assert self.affine.shape == (4, 4), self.affine.shape
         for values in (self.array, self.affine):
             values.setflags(write=False)
 
     def with_array(self, array: NDArray[Any]) -> Volume:
-        """The same geometry and header with other values of the same shape (slices, rows, columns)."""
+        """The same geometry and header with other values of the same shape."""
         assert array.shape == self.array.shape, (array.shape, self.array.shape)
         return replace(self, array=array)
+
+    @property
+    def colour(self) -> bool:
+        """Whether voxels are red, green and blue rather than one grey value."""
+        return self.array.ndim == 4
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -102,7 +110,7 @@ class Volume:
     @property
     def slicing_axis(self) -> int:
         """Axis of ``array`` across which the slices lie: one of a single voxel, else a clearly coarser one, else 0."""
-        if 1 in self.array.shape:
+        if 1 in self.array.shape[:3]:
             return self.array.shape.index(1)
         spacing = self.spacing[::-1]
         *_, second, coarsest = sorted(spacing)
@@ -113,4 +121,4 @@ class Volume:
         order = [self.slicing_axis, *(axis for axis in range(3) if axis != self.slicing_axis)]
         affine = self.affine.copy()
         affine[:, :3] = self.affine[:, [2 - axis for axis in reversed(order)]]
-        return replace(self, array=self.array.transpose(order), affine=affine)
+        return replace(self, array=self.array.transpose(*order, *range(3, self.array.ndim)), affine=affine)

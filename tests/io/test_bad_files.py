@@ -102,13 +102,6 @@ def test_4d_image_is_refused(tmp_path, ext):
         read_volume(tmp_path / f"a{ext}")
 
 
-@pytest.mark.parametrize("ext", [".png", ".tif", ".jpg", ".mha", ".nrrd", ".nii"])
-def test_colour_image_is_refused(tmp_path, ext):
-    sitk.WriteImage(sitk.Image([16, 16], sitk.sitkVectorUInt8, 3), str(tmp_path / f"a{ext}"))
-    with pytest.raises(InputError, match="colour"):
-        read_volume(tmp_path / f"a{ext}")
-
-
 @pytest.mark.parametrize("ext", [".nii.gz", ".nrrd", ".mha"])
 def test_vector_field_is_refused(tmp_path, ext):
     sitk.WriteImage(sitk.Image([6, 6, 6], sitk.sitkVectorFloat32, 3), str(tmp_path / f"a{ext}"))

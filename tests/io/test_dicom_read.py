@@ -157,15 +157,11 @@ def test_multi_frame_object_is_refused_by_name(tmp_path, make_series):
         read_volume(folder)
 
 
-def test_colour_dicom_is_refused(tmp_path, make_series):
-    def paint(dataset, index):
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
-        dataset.PixelData *= 3
-
-    folder = make_series(tmp_path / "s", positions=(0.0,), each=paint)
-    with pytest.raises(InputError, match=r"in colour \(RGB\)"):
+def test_dicom_in_a_palette_is_refused(tmp_path, make_series):
+    folder = make_series(tmp_path / "s", positions=(0.0,), PhotometricInterpretation="PALETTE COLOR")
+    with pytest.raises(InputError, match=r"in colour \(PALETTE COLOR, 1 values per pixel\) is not in grey, RGB or YBR"):
         read_volume(folder / "s000.dcm")
-    with pytest.raises(InputError, match=r"in colour .* is not a grey image"):
+    with pytest.raises(InputError, match=r"in colour .* is not in grey, RGB or YBR"):
         read_volume(folder)
 
 

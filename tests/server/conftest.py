@@ -104,7 +104,7 @@ def fill(studies):
     }
     for name, image in bad.items():
         sitk.WriteImage(image, str(studies / name))
-    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(studies / "colour.png")
+    Image.fromarray(np.stack([values("uint8")[0] // part for part in (1, 2, 3)], -1)).save(studies / "colour.png")
     whole = studies / "scan 2.5mm v1.nii.gz"
     (studies / "cut_off.nii.gz").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     whole = studies / "oblique.nrrd"

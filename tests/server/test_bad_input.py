@@ -8,7 +8,7 @@ IMAGES = {
     "with_nan": (422, "3 of "),
     "four_axes": (422, "two or three axes, got 20 x 20 x 3 x 2"),
     "vectors": (422, "vector|components|RGB|colou?r"),
-    "colour": (422, "RGB|colou?r|components"),
+    "colour": (422, "colour.png is in colour, and student takes grey images; no model here takes colour"),
     "cut_off": (422, "truncated|cut|incomplete|end|damaged"),
     "cut_off_too": (422, "cut_off_too.nrrd"),
     "text": (422, "text.nii.gz"),

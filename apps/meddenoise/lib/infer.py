@@ -9,6 +9,7 @@ from typing import Any
 
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
+from meddenoise import weights
 from meddenoise.io import Provenance
 from meddenoise.server.datastore import need_pacs
 from meddenoise.server.images import read_image, report, write_result
@@ -32,7 +33,7 @@ class DenoiseTask(InferTask):
             dimension=3,
             description=f"Takes the noise out of CT, MR, PET and X-ray images with the model {model}. "
             "Research use, not a medical device.",
-            config=shown_to_clients(),
+            config=shown_to_clients(noise_map=model in weights.available_where(lambda card: card.estimates_noise)),
         )
         self.model = model
         self.pool = pool
@@ -63,8 +64,13 @@ class DenoiseTask(InferTask):
         read = perf_counter()
         handle.enter("denoising")
         denoise = self.pool.get(self.model, options.device)
-        uncertain = options.output_type == "uncertainty"
-        result = denoise(volume, strength=options.strength, uncertainty=uncertain, progress=handle.count)
+        result = denoise(
+            volume,
+            strength=options.strength,
+            uncertainty=options.output_type == "uncertainty",
+            noise_map=options.output_type == "noise",
+            progress=handle.count,
+        )
         denoised = perf_counter()
         handle.enter("writing")
         path = write_result(result, options)

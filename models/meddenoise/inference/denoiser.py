@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from meddenoise import weights
 from meddenoise.errors import InputError, OptionError
+from meddenoise.inference.channels import central, check_colour, check_noise_map, seen, sees_neighbours
 from meddenoise.inference.device import choose_device, choose_precision
 from meddenoise.inference.figures import figures
 from meddenoise.inference.local_mean import without_local_mean
@@ -38,11 +39,14 @@ class Result:
         difference: Input minus denoised as float32, in the input's units: what was taken away.
         figures: Numbers that say what was changed, JSON-able; see meddenoise.inference.figures.
         model: JSON-able identity of the model: "name", "version", "sha256".
-        settings: JSON-able: "strength", "device", "precision", "modality", "intensity".
+        settings: JSON-able: "strength", "device", "precision", "modality", "intensity" and "slices", how the network
+            was shown them: "each alone", "with neighbours" or "in colour".
         warnings: Sentences for the user.
         uncertainty: Where asked for: how much the model disagrees with itself, float32 in the input's units. It is the
             standard deviation over the results for the 8 flips and quarter turns of the slices; 0 where it is sure and
             where values are kept. It says nothing of errors that all eight share.
+        noise: Where asked for: the noise as the model estimates it before it restores the image, signed, float32 in the
+            input's units, whatever the strength; 0 where values are kept.
     """
 
     volume: Volume
@@ -52,13 +56,14 @@ class Result:
     settings: dict[str, Any]
     warnings: tuple[str, ...]
     uncertainty: Volume | None = None
+    noise: Volume | None = None
 
 
 class Denoiser:
     """A model, loaded once and applied to any number of volumes. Safe to call from several threads.
 
     Args:
-        network: A network in the form ``network(image, level)`` with an attribute ``factor``; see networks.
+        network: A network in the form ``network(image, level)``; see networks for the attributes it may have.
         card: Its card.
         device: "auto", "cpu", "cuda" or "cuda:N".
         slab: What goes through the network at once to begin with; it is halved where memory runs out.
@@ -69,10 +74,10 @@ class Denoiser:
 
     def __init__(self, network: nn.Module, card: Card, *, device: str = "auto", slab: Slab | None = None) -> None:
         self.card = card
-        self.slab = slab or Slab()
+        self.slab = slab or Slab(tile=int(getattr(network, "tile", Slab.tile)))
         self.device = choose_device(device)
         self.precision = choose_precision(self.device)
-        self._network = network.to(self.device).to(memory_format=torch.channels_last)
+        self._network: Any = network.to(self.device).to(memory_format=torch.channels_last)
 
     @classmethod
     def load(cls, name: str = "student", *, device: str = "auto") -> Denoiser:
@@ -87,7 +92,13 @@ class Denoiser:
         return cls(network, card, device=device)
 
     def __call__(
-        self, volume: Volume, *, strength: float = 1.0, uncertainty: bool = False, progress: Progress | None = None
+        self,
+        volume: Volume,
+        *,
+        strength: float = 1.0,
+        uncertainty: bool = False,
+        noise_map: bool = False,
+        progress: Progress | None = None,
     ) -> Result:
         """Denoise a volume slice by slice, across its slicing axis.
 
@@ -98,44 +109,57 @@ class Denoiser:
             volume: Any modality; see Volume for units and axis order.
             strength: 0 gives the input back bit for bit, 1 the full effect; values between mix linearly.
             uncertainty: Whether to give the result's uncertainty too, which takes eight times as long.
+            noise_map: Whether to give the noise too, as the model estimates it.
             progress: Called as progress(slices_done, slices_total); what it raises ends the work. With uncertainty,
                 each slice counts eight times.
 
         Raises:
-            OptionError: Strength outside 0..1, or too little memory for even the smallest slab.
-            InputError: Voxels that are not finite, or an empty array.
+            OptionError: Strength outside 0..1, too little memory for even the smallest slab, or a noise map asked of a
+                model that estimates none.
+            InputError: Voxels that are not finite, an empty array, or colour for a model of grey images.
         """
         if not 0.0 <= strength <= 1.0:
             raise OptionError(f"strength must be between 0 and 1, got {strength}")
         _check(volume)
+        check_colour(volume, self.card)
+        if noise_map:
+            check_noise_map(self.card)
         ways = SYMMETRIES if uncertainty else SYMMETRIES[:1]
         tell = _counter(progress, volume.array.shape[volume.slicing_axis] * len(ways))
         rule = intensity_of(volume)
-        removed = self._removed(volume, rule, tell) if strength > 0.0 else np.zeros(volume.array.shape, np.float32)
+        if strength > 0.0 or noise_map:
+            removed, *estimated = self._removed(volume, rule, tell, noise_map=noise_map)
+        else:
+            removed, estimated = np.zeros(volume.array.shape, np.float32), []
         clean = _stored(volume, removed, strength)
         difference = np.subtract(volume.array, clean, dtype=np.float32, casting="unsafe")
-        model = {"name": self.card.name, "version": self.card.version, "sha256": self.card.sha256}
         mark = f"{self.card.name} {self.card.version}, strength {strength:g}, {NOTICE}"
         metadata = types.MappingProxyType({**volume.header.metadata, "MedDenoise": mark})
         header = replace(volume.header, metadata=metadata)
-        signed = replace(header, dtype="float32", stored_range=None, padding=None)
+        signed = replace(header, dtype="float32", stored_range=None, samples=1, padding=None)
+        found = replace(volume, array=difference, header=signed)
+        spreads = [self._spread(volume, rule, removed, strength, tell)] if uncertainty else []
         return Result(
             volume=replace(volume, array=clean, header=header),
-            difference=replace(volume, array=difference, header=signed),
+            difference=found,
             figures=figures(volume, clean),
-            model=model,
-            settings={
-                "strength": strength,
-                "device": str(self.device),
-                "precision": str(self.precision).removeprefix("torch."),
-                "modality": volume.modality,
-                "intensity": rule.rule,
-            },
+            model={"name": self.card.name, "version": self.card.version, "sha256": self.card.sha256},
+            settings=self._settings(volume, rule, strength),
             warnings=volume.header.warnings,
-            uncertainty=replace(volume, array=self._spread(volume, rule, removed, strength, tell), header=signed)
-            if uncertainty
-            else None,
+            uncertainty=found.with_array(spreads[0]) if spreads else None,
+            noise=found.with_array(np.where(_kept(volume), np.float32(0.0), estimated[0])) if estimated else None,
         )
+
+    def _settings(self, volume: Volume, rule: Intensity, strength: float) -> dict[str, Any]:
+        alone = "with neighbours" if sees_neighbours(volume, self.card) else "each alone"
+        return {
+            "strength": strength,
+            "device": str(self.device),
+            "precision": str(self.precision).removeprefix("torch."),
+            "modality": volume.modality,
+            "intensity": rule.rule,
+            "slices": "in colour" if volume.colour else alone,
+        }
 
     def _spread(
         self,
@@ -153,7 +177,7 @@ class Denoiser:
             low, high = (volume.array.astype(np.float32) - limit for limit in (volume.array.max(), volume.array.min()))
             yield np.clip(removed, low, high)  # as the result's range is
             for symmetry in SYMMETRIES[1:]:
-                yield np.clip(self._removed(volume, rule, tell, symmetry), low, high)
+                yield np.clip(self._removed(volume, rule, tell, symmetry)[0], low, high)
 
         found = np.float32(strength) * spread(members())
         found[_kept(volume)] = 0.0
@@ -165,46 +189,58 @@ class Denoiser:
         rule: Intensity,
         tell: Callable[[int], None],
         symmetry: tuple[int, bool] = SYMMETRIES[0],
-    ) -> NDArray[np.float32]:
-        """What the network takes away where it is shown the slices so turned; the volume's units, shape and axes.
+        *,
+        noise_map: bool = False,
+    ) -> list[NDArray[np.float32]]:
+        """What the network takes away where it is shown the slices so turned, and if asked for the noise it estimates.
 
-        `tell` hears of every few slices that are done.
+        Both in the volume's units, shape and axes. `tell` hears of every few slices that are done.
         """
         in_hu = volume.header.units == "HU"
         array, padded = (np.moveaxis(a, volume.slicing_axis, 0) for a in (volume.array, volume.padded()))
         # Padding can be any number; the network is shown the scale's zero there.
         array = np.ascontiguousarray(turned(np.where(padded, np.asarray(rule.offset, array.dtype), array), symmetry))
-        removed = np.zeros(array.shape, np.float32)
+        channels, neighbours = int(getattr(self._network, "channels", 1)), sees_neighbours(volume, self.card)
+        removed = np.zeros((1 + noise_map, *array.shape), np.float32)
 
         def work(start: int, stop: int, tile: int) -> NDArray[np.float32]:
-            values = array[start:stop]
-            units = rule.forward(np.maximum(values, CT_AIR) if in_hu else values)
+            values = seen(array, start, stop, channels=channels, neighbours=neighbours)
+            image = torch.from_numpy(rule.forward(np.maximum(values, CT_AIR) if in_hu else values)).to(self.device)
             with torch.inference_mode():
-                noise = self._noise(torch.from_numpy(units).unsqueeze(1).to(self.device), tile, in_hu=in_hu)
-            in_volume: NDArray[np.float32] = noise.squeeze(1).cpu().numpy() * np.float32(rule.scale)
+                level = level_map(image)
+                made = self._made(image, level, tile, noise_map=noise_map)
+                image, level, clean, *estimated = (central(a, colour=volume.colour) for a in (image, level, *made))
+                noise = without_local_mean(image - clean, clean, level) if in_hu else image - clean
+                found = torch.stack([noise, *estimated]).movedim(2, -1).cpu().numpy() * np.float32(rule.scale)
+            in_volume: NDArray[np.float32] = found if volume.colour else found[..., 0]
             return in_volume
 
         start = 0
-        slices, rows, columns = array.shape
-        for stop, noise in in_slabs(work, (slices, rows, columns), self.slab, self.device):
-            removed[start:stop] = noise
+        slices, rows, columns = array.shape[:3]
+        for stop, found in in_slabs(work, (slices, rows, columns), self.slab, self.device):
+            removed[:, start:stop] = found
             tell(stop - start)
             start = stop
-        return np.ascontiguousarray(np.moveaxis(turned_back(removed, symmetry), 0, volume.slicing_axis))
+        back = (np.moveaxis(turned_back(one, symmetry), 0, volume.slicing_axis) for one in removed)
+        return [np.ascontiguousarray(one) for one in back]
 
-    def _noise(self, image: Tensor, tile: int, *, in_hu: bool) -> Tensor:
-        """What is to be removed; network units in and out, shape (batch, 1, rows, columns), sides of any length."""
+    def _made(self, image: Tensor, level: Tensor, tile: int, *, noise_map: bool) -> list[Tensor]:
+        """The denoised image, and the estimated noise if asked for.
+
+        Network units in and out, shape (batch, channels, rows, columns), sides of any length.
+        """
         rows, columns = image.shape[-2:]
         factor = int(getattr(self._network, "factor", 1))
-        level = level_map(image)
         edge = (0, -columns % factor, 0, -rows % factor)
         padded, level = F.pad(image, edge, mode="replicate"), F.pad(level, edge, mode="replicate")
-        clean = torch.empty_like(padded)
-        for inner, outer, kept in tiles(padded.shape[-2], padded.shape[-1], tile):
+        made = torch.empty((1 + noise_map, *padded.shape), device=self.device)
+        for inner, outer, middle in tiles(padded.shape[-2], padded.shape[-1], tile):
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-                clean[(..., *inner)] = self._network(padded[(..., *outer)], level[(..., *outer)])[(..., *kept)]
-        clean, level = clean[..., :rows, :columns], level[..., :rows, :columns]
-        return without_local_mean(image - clean, clean, level) if in_hu else image - clean
+                shown = padded[(..., *outer)], level[(..., *outer)]
+                found = self._network.stages(*shown)[::-1] if noise_map else (self._network(*shown),)
+            for whole, part in zip(made, found, strict=True):
+                whole[(..., *inner)] = part[(..., *middle)]
+        return [whole[..., :rows, :columns] for whole in made]
 
 
 def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
@@ -231,7 +267,7 @@ def _check(volume: Volume) -> None:
 def _stored(volume: Volume, removed: NDArray[np.float32], strength: float) -> NDArray[Any]:
     """Input minus what was removed, in the input's stored type: rounded, inside the input's range, padding kept."""
     noisy = volume.array
-    if not removed.any():
+    if strength == 0.0 or not removed.any():
         return noisy.copy()
     exact: NDArray[Any] = noisy.astype(np.float64 if noisy.dtype.itemsize > 2 else np.float32)
     clean: NDArray[Any] = exact + strength * (np.clip(exact - removed, noisy.min(), noisy.max()) - exact)

@@ -56,7 +56,9 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(values.astype(np.float64)).unsqueeze(1)
+    """Planes of shape (slices, 1, rows, columns); each colour is one."""
+    planes = values if values.ndim == 3 else np.moveaxis(values, -1, 1).reshape(-1, *values.shape[1:3])
+    return torch.from_numpy(planes.astype(np.float64)).unsqueeze(1)
 
 
 def _threshold(volume: Volume, smooth: Tensor) -> tuple[float, str]:

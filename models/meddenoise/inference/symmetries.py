@@ -13,16 +13,16 @@ SYMMETRIES = tuple((turns, flip) for flip in (False, True) for turns in range(4)
 
 
 def turned(values: NDArray[Any], symmetry: tuple[int, bool]) -> NDArray[Any]:
-    """Each slice of (slices, rows, columns) mirrored and turned; odd quarter turns exchange rows and columns."""
+    """Each slice of (slices, rows, columns, ...) mirrored and turned; odd quarter turns exchange rows and columns."""
     turns, flip = symmetry
-    return np.rot90(values[..., ::-1] if flip else values, turns, axes=(1, 2))
+    return np.rot90(values[:, :, ::-1] if flip else values, turns, axes=(1, 2))
 
 
 def turned_back(values: NDArray[Any], symmetry: tuple[int, bool]) -> NDArray[Any]:
     """The inverse of `turned`."""
     turns, flip = symmetry
     back = np.rot90(values, -turns, axes=(1, 2))
-    return back[..., ::-1] if flip else back
+    return back[:, :, ::-1] if flip else back
 
 
 def spread(members: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -23,6 +23,9 @@ _NO_IMAGE = (
 )  # fmt: skip
 """Parts of names of SOP classes that have rows and columns, or might, and are no image to denoise."""
 
+_COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+"""Kinds of colour that can be turned into red, green and blue."""
+
 
 def is_dicom(path: Path) -> bool:
     """True where the content says DICOM; files without the preamble count if their name does not say otherwise."""
@@ -68,14 +71,19 @@ def read_head(path: Path, keywords: list[str]) -> Dataset | None:
 
 
 def no_image_reason(dataset: Dataset) -> str | None:
-    """Why a DICOM object is no grey image, by the name of its kind; None if it is one."""
+    """Why a DICOM object is no image to denoise, by the name of its kind; None if it is one."""
     kind = kind_of(dataset)
     if "Rows" not in dataset or "Columns" not in dataset or any(word in kind for word in _NO_IMAGE):
         return f"{kind} is not an image to denoise"
     photometric = dataset.get("PhotometricInterpretation")
-    if int(dataset.get("SamplesPerPixel") or 1) != 1 or photometric == "PALETTE COLOR":
-        return f"{kind} in colour ({photometric}) is not a grey image"
+    if samples_of(dataset) != (3 if photometric in _COLOURS else 1) or photometric == "PALETTE COLOR":
+        return f"{kind} in colour ({photometric}, {samples_of(dataset)} values per pixel) is not in grey, RGB or YBR"
     return None
+
+
+def samples_of(dataset: Dataset) -> int:
+    """Values per pixel: 1 for grey, 3 for colour."""
+    return int(dataset.get("SamplesPerPixel") or 1)
 
 
 def kind_of(dataset: Dataset) -> str:

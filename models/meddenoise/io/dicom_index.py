@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
+from meddenoise.io.dicom_file import samples_of
 from meddenoise.io.dicom_geometry import SAME_PLACE, direction_of, is_placed
 
 _SPLITTERS = (
@@ -59,7 +60,7 @@ def _shape_key(entry: Entry) -> tuple[object, ...]:
     along, down = direction_of(head)
     direction = tuple(np.round(np.concatenate([along, down]), 2) + 0.0)  # + 0.0 turns -0.0 into 0.0
     spacing = tuple(round(float(v), 3) for v in head.get("PixelSpacing") or ())
-    return (head.get("SOPClassUID"), head.Rows, head.Columns, direction, spacing)
+    return (head.get("SOPClassUID"), samples_of(head), head.Rows, head.Columns, direction, spacing)
 
 
 def _split_positions(group: list[Entry]) -> list[list[Entry]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import threading
@@ -14,19 +15,23 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.pixel_data_handlers.util import convert_color_space
 from pydicom.uid import JPEGExtended12Bit, SecondaryCaptureImageStorage, generate_uid
 
 from meddenoise.errors import InputError
+from meddenoise.io.dicom_file import samples_of
 
 _PIXEL_TAGS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData")
+_COLOUR_TAGS = ("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration")
 _STDERR = threading.Lock()
 
 
 def stored_values(dataset: Dataset, path: Path) -> NDArray[Any]:
-    """Decode one grey frame to the integers that are stored, before any rescale.
+    """Decode one frame to the integers that are stored, before any rescale.
 
     Returns:
-        Shape (rows, columns); uint8, uint16, uint32, int8, int16 or int32. Bits outside BitsStored are cleared.
+        Shape (rows, columns); uint8, uint16, uint32, int8, int16 or int32. Bits outside BitsStored are cleared. Colour
+        has shape (rows, columns, 3), red, green and blue, whatever is stored.
 
     Raises:
         InputError: The pixel data is missing, truncated or cannot be decoded.
@@ -35,13 +40,14 @@ def stored_values(dataset: Dataset, path: Path) -> NDArray[Any]:
         raise InputError(f"{path}: holds no pixel data (PixelData); export it again")
     try:
         compressed = dataset.file_meta.TransferSyntaxUID.is_compressed
-        values = _decompressed(dataset) if compressed else _own_bits(dataset, dataset.pixel_array)
+        values = _decompressed(dataset) if compressed else _plain(dataset)
     except (RuntimeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: its pixel data is damaged, truncated or of an unknown kind: {reason}") from error
-    shape = (int(dataset.Rows), int(dataset.Columns))
-    if values.size != shape[0] * shape[1]:
-        raise InputError(f"{path}: must hold one grey frame of {shape[0]} x {shape[1]}, got shape {values.shape}")
+    colours = (3,) if samples_of(dataset) == 3 else ()
+    shape = (int(dataset.Rows), int(dataset.Columns), *colours)
+    if values.size != math.prod(shape):
+        raise InputError(f"{path}: must hold one frame of {shape[0]} x {shape[1]}, got shape {values.shape}")
     return values.reshape(shape)
 
 
@@ -54,12 +60,19 @@ def bit_range(dataset: Dataset) -> tuple[int, int]:
 def padding_range(dataset: Dataset) -> tuple[int, int] | None:
     """Smallest and largest stored value that mean padding, or None; unsigned tags of signed pixels are put right."""
     value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
-    if value is None or value == "":
+    if value is None or value == "" or samples_of(dataset) == 3:
         return None
     low, high = bit_range(dataset)
     ends = [int(end) for end in (value, value if limit is None else limit)]
     ends = [end - 2 ** int(dataset.BitsAllocated) if low < 0 and end > high else end for end in ends]
     return min(ends), max(ends)
+
+
+def _plain(dataset: Dataset) -> NDArray[Any]:
+    """The pixels of an object that is not compressed."""
+    values = _own_bits(dataset, dataset.pixel_array)
+    photometric = str(dataset.PhotometricInterpretation)
+    return convert_color_space(values, photometric, "RGB") if photometric.startswith("YBR") else values
 
 
 def _own_bits(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
@@ -73,11 +86,14 @@ def _own_bits(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _decompressed(dataset: Dataset) -> NDArray[Any]:
-    """Decode through GDCM, from a copy that holds the pixels alone, so that no rescale is applied on the way."""
+    """Decode through GDCM, from a copy that holds the pixels alone, so that no rescale is applied on the way.
+
+    It turns every kind of colour into red, green and blue.
+    """
     bare = Dataset()
     bare.SOPClassUID, bare.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
     bare.Modality, bare.SamplesPerPixel, bare.PhotometricInterpretation = "OT", 1, "MONOCHROME2"
-    for name in _PIXEL_TAGS:
+    for name in _PIXEL_TAGS + (_COLOUR_TAGS if samples_of(dataset) == 3 else ()):
         bare[name] = dataset[name]
     bare.file_meta = dataset.file_meta
     bare.is_little_endian, bare.is_implicit_VR = True, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from meddenoise.errors import InputError
-from meddenoise.io.dicom_file import DAMAGE, kind_of, no_image_reason, open_dicom
+from meddenoise.io.dicom_file import DAMAGE, kind_of, no_image_reason, open_dicom, samples_of
 from meddenoise.io.dicom_geometry import Stack, stack_of
 from meddenoise.io.dicom_pixels import bit_range, padding_range, stored_values
-from meddenoise.io.images import Read
+from meddenoise.io.images import Read, without_equal_colours
 from meddenoise.io.source import MARK
 from meddenoise.io.suv import suv_factor
 from meddenoise.volume import Header
@@ -25,10 +26,10 @@ def read_series(name: str, files: tuple[Path, ...]) -> Read:
 
     Args:
         name: What to call the series in messages.
-        files: Single-frame grey DICOM files, in any order.
+        files: Single-frame DICOM files, in grey or in colours of 8 bits, in any order.
 
     Raises:
-        InputError: A file cannot be decoded or is no single grey frame.
+        InputError: A file cannot be decoded or is no such frame.
         GeometryError: The slices do not stack: they differ in size or direction, or share a position.
     """
     datasets = [open_dicom(file) for file in files]
@@ -45,18 +46,21 @@ def _read(name: str, files: tuple[Path, ...], datasets: list[Dataset]) -> Read:
     datasets, files = [datasets[i] for i in stack.order], tuple(files[i] for i in stack.order)
     stored = [stored_values(dataset, file) for dataset, file in zip(datasets, files, strict=True)]
     array = _physical(stored, [rescale_of(dataset, file) for dataset, file in zip(datasets, files, strict=True)])
-    return Read(array, stack.affine, _header(datasets, files, array, stack), str(datasets[0].get("Modality", "")))
+    header = _header(datasets, files, array, stack)
+    array, grey_note = without_equal_colours(name, array)
+    header = replace(header, warnings=header.warnings + grey_note)
+    return Read(array, stack.affine, header, str(datasets[0].get("Modality", "")))
 
 
 def check_frame(dataset: Dataset, path: Path) -> None:
-    """Refuse what is no single grey frame.
+    """Refuse what is no single frame in grey or in colours of 8 bits.
 
     Raises:
-        InputError: Not an image, several frames, or colour.
+        InputError: Not an image, several frames, or other colours.
     """
     reason = no_image_reason(dataset)
     if reason is not None:
-        raise InputError(f"{path}: {reason}; give a grey image")
+        raise InputError(f"{path}: {reason}; give a grey image, or one in colours of 8 bits")
     if not dataset.Rows or not dataset.Columns:
         raise InputError(f"{path}: has no pixels, its size is {dataset.Rows} x {dataset.Columns}")
     frames = int(dataset.get("NumberOfFrames") or 1)
@@ -65,8 +69,10 @@ def check_frame(dataset: Dataset, path: Path) -> None:
             f"{path}: is a multi-frame object ({kind_of(dataset)}, {frames} frames); convert it to single-frame DICOM, "
             "NRRD or NIfTI first, for example with dcm2niix"
         )
-    if int(dataset.get("BitsAllocated") or 0) not in (8, 16, 32):
-        raise InputError(f"{path}: BitsAllocated must be 8, 16 or 32, got {dataset.get('BitsAllocated')}")
+    allowed, what = ((8,), " for colour") if samples_of(dataset) == 3 else ((8, 16, 32), "")
+    if int(dataset.get("BitsAllocated") or 0) not in allowed:
+        named = " or ".join(map(str, allowed))
+        raise InputError(f"{path}: BitsAllocated must be {named}{what}, got {dataset.get('BitsAllocated')}")
 
 
 def rescale_of(dataset: Dataset, path: Path) -> tuple[float, float]:
@@ -110,6 +116,7 @@ def _header(datasets: list[Dataset], files: tuple[Path, ...], array: NDArray[Any
         stored_range=(min(ends), max(ends)),
         units=_units(first),
         display=array.dtype == np.uint8 and max(ends) <= 255,
+        samples=samples_of(first),
         ndim=3 if stack.placed else 2,
         suv_factor=suv_factor(first),
         padding=_padding(datasets, files, array.dtype),

@@ -16,11 +16,12 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from meddenoise.errors import InputError, OutputError
 from meddenoise.io.atomic import replacing_file, replacing_folder
 from meddenoise.io.deidentify import Deidentifier
-from meddenoise.io.dicom_file import DAMAGE, is_dicom, open_dicom, read_head
+from meddenoise.io.dicom_file import DAMAGE, is_dicom, open_dicom, read_head, samples_of
 from meddenoise.io.dicom_pixels import bit_range, padding_range, stored_values
 from meddenoise.io.dicom_read import rescale_of
 from meddenoise.io.dicom_tags import describe_derivation, describe_without_names, drop_what_no_longer_holds
 from meddenoise.io.source import MARK, Provenance
+from meddenoise.io.write import in_colours
 from meddenoise.volume import Volume
 
 
@@ -75,7 +76,7 @@ def to_stored(values: NDArray[Any], dataset: Dataset, path: Path) -> NDArray[Any
     """Physical values of one slice back to stored integers.
 
     Args:
-        values: Physical values, shape (rows, columns).
+        values: Physical values, shape (rows, columns), or (rows, columns, 3) for colour.
         dataset: The source object, with its rescale, bits and padding; its pixels are decoded only for the padding.
         path: The source file, for messages.
 
@@ -113,7 +114,7 @@ def _write_slice(volume: Volume, index: int, target: Path, making: _Making) -> N
     source = volume.header.sources[index]
     dataset = open_dicom(source)
     try:
-        stored = to_stored(volume.array[index], dataset, source)
+        stored = in_colours(to_stored(volume.array[index], dataset, source), samples_of(dataset), grey_axes=2)
         series_uid = _series_uid(dataset, making.provenance, making.run)
         describe_derivation(dataset, making.provenance, making.now)
         drop_what_no_longer_holds(dataset)
@@ -152,6 +153,8 @@ def _set_pixels(dataset: Dataset, stored: NDArray[Any]) -> None:
     dataset["PixelData"].VR = "OB" if stored.dtype.itemsize == 1 else "OW"
     dataset["PixelData"].is_undefined_length = False
     dataset.HighBit = dataset.BitsStored - 1
+    if samples_of(dataset) == 3:
+        dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
     signed = "SS" if dataset.PixelRepresentation else "US"
     for keyword, value in (("SmallestImagePixelValue", stored.min()), ("LargestImagePixelValue", stored.max())):
         if keyword in dataset:

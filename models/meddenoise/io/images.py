@@ -39,7 +39,7 @@ _NIFTI_KEPT = ("descrip", "aux_file", "intent_name")
 
 @dataclass(frozen=True)
 class Read:
-    """What a reader hands on: values (slices, rows, columns), LPS affine, header, and the modality stated, if any."""
+    """What a reader hands on: the values as in Volume, LPS affine, header, and the modality stated, if any."""
 
     array: NDArray[Any]
     affine: NDArray[np.float64]
@@ -48,10 +48,11 @@ class Read:
 
 
 def read_image(path: Path) -> Read:
-    """Read one scalar 2D or 3D image file.
+    """Read one 2D or 3D image file: grey, or a picture in colours of 8 bits.
 
     Raises:
-        InputError: The file is missing, empty, truncated, not an image, or not a scalar image of two or three axes.
+        InputError: The file is missing, empty, truncated, not an image, or not of two or three axes; it holds vectors,
+            or colours in another way.
     """
     size = check_file(path)
     ext = extension_of(path)
@@ -62,8 +63,7 @@ def read_image(path: Path) -> Read:
         raise InputError(f"{path}: unknown format {path.suffix!r}; use DICOM or one of {known}")
     with _in_small_letters(path, ext) as readable:
         image, metadata = _open(path, readable, ext, size)
-    array = sitk.GetArrayFromImage(image)
-    array = array.reshape(array.shape[-3:] if array.ndim > 3 else (1,) * (3 - array.ndim) + array.shape)
+    array, grey_note = without_equal_colours(path.name, _voxels(image))
     array, scaling = as_stored(path.name, array, metadata) if ext in _NIFTI else (array, ())
     if ext not in PICTURE_EXTENSIONS:
         check_no_labels(path, metadata, array)
@@ -76,11 +76,12 @@ def read_image(path: Path) -> Read:
         dtype=array.dtype.name,
         stored_range=stored_range,
         display=array.dtype.kind in "iu" and array.dtype.itemsize == 1,
+        samples=image.GetNumberOfComponentsPerPixel(),
         ndim=min(3, image.GetDimension()),
         sources=(path,),
         ext=ext,
         metadata=types.MappingProxyType(_kept(path, ext, metadata, affine)),
-        warnings=scaling + warnings + note,
+        warnings=scaling + warnings + note + grey_note,
     )
     return Read(array, affine, header, stated)
 
@@ -119,9 +120,12 @@ def _open(path: Path, readable: Path, ext: str, size: int) -> tuple[sitk.Image, 
 def _check_shape(path: Path, reader: sitk.ImageFileReader) -> None:
     shape, parts = reader.GetSize(), reader.GetNumberOfComponents()
     pixel = sitk.GetPixelIDValueAsString(reader.GetPixelID())
-    if parts > 1:
-        kind = "colour (RGB)" if "8-bit" in pixel and parts in (3, 4) else "vectors"
-        raise InputError(f"{path}: holds {kind}, {parts} values per voxel; give a scalar (grey) image")
+    if parts > 1 and not (is_picture(path) and parts == 3 and "8-bit unsigned" in pixel):
+        kind = "colour" if is_picture(path) or ("8-bit" in pixel and parts in (3, 4)) else "vectors"
+        raise InputError(
+            f"{path}: holds {kind}, {parts} values per voxel ({pixel}); give a grey image, or a PNG, TIFF, JPEG "
+            "or DICOM in colours of 8 bits without transparency"
+        )
     if "complex" in pixel:
         raise InputError(f"{path}: holds complex values; give their magnitude")
     if 0 in shape:
@@ -130,6 +134,20 @@ def _check_shape(path: Path, reader: sitk.ImageFileReader) -> None:
         raise InputError(
             f"{path}: must have two or three axes, got {' x '.join(map(str, shape))}; give one volume of it"
         )
+
+
+def _voxels(image: sitk.Image) -> NDArray[Any]:
+    """Values of shape (slices, rows, columns), with a fourth axis for colours."""
+    values = sitk.GetArrayFromImage(image)
+    colours = values.shape[image.GetDimension() :]
+    return values.reshape((1, 1, 1, *values.shape[: image.GetDimension()])[-3:] + colours)
+
+
+def without_equal_colours(name: str, array: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """One grey value a voxel where all three colours are equal everywhere, and a sentence that says so."""
+    if array.ndim == 3 or (array != array[..., :1]).any():
+        return array, ()
+    return array[..., 0], (f"{name}: its three colours are equal everywhere; it is taken as the grey image it is",)
 
 
 def _as_float32(array: NDArray[Any]) -> NDArray[np.float32]:

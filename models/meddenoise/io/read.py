@@ -44,7 +44,7 @@ def read_volume(
     picture = read.header.display or is_picture(source.path)
     name = source.path.name
     decision = decide(name, stated=read.stated, option=modality, values=read.array, picture=picture)
-    chosen, notes = decision.modality, decision.warnings
+    chosen, notes = decision.modality, decision.warnings if read.array.ndim == 3 else ()  # no colour is of a modality
     if is_picture(source.path) and chosen != "XR":  # no units in them, whatever the option says
         chosen, notes = (
             "XR",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from meddenoise.errors import OptionError
 from meddenoise.io.detached import data_files
-from meddenoise.io.dicom_file import DAMAGE, is_dicom, no_image_reason, read_head
+from meddenoise.io.dicom_file import DAMAGE, is_dicom, no_image_reason, read_head, samples_of
 from meddenoise.io.dicom_index import SORTING_TAGS, Entry, series_of, stacks_of
 from meddenoise.io.source import IMAGE_EXTENSIONS, MARK, Source, extension_of, stem_of
 
@@ -65,6 +65,7 @@ def _in_folder(folder: Path, skipped: list[str], *, ours: bool) -> list[Source]:
     own = [file for file in files if file.parent == folder and extension_of(file) in IMAGE_EXTENSIONS]
     skipped += [f"{file}: skipped, the folder holds DICOM; name the file itself to denoise it" for file in own]
     entries = _image_entries(dicom, skipped)
+    entries = entries if ours else _without_colour_beside_grey(entries, skipped)
     named = _named(folder, series_of(entries if ours else _without_ours(folder, entries, skipped)))
     return named or [Source(folder, (), folder.resolve().name, None)]
 
@@ -96,6 +97,19 @@ def _image_entries(files: Sequence[Path], skipped: list[str]) -> list[Entry]:
         else:
             entries[uid] = Entry(file, head)
     return list(entries.values())
+
+
+def _without_colour_beside_grey(entries: list[Entry], skipped: list[str]) -> list[Entry]:
+    """Leave out screenshots and dose reports, which stand in colour beside what was scanned; all stay where all are."""
+    grey = [entry for entry in entries if samples_of(entry.head) == 1]
+    if not grey:
+        return entries
+    skipped += [
+        f"{entry.file}: skipped, in colour beside grey images; name the file itself to denoise it"
+        for entry in entries
+        if samples_of(entry.head) != 1
+    ]
+    return grey
 
 
 def _without_ours(folder: Path, entries: list[Entry], skipped: list[str]) -> list[Entry]:

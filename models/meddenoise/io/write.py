@@ -34,7 +34,7 @@ _TYPES = {".png": ("uint8", "uint16"), ".jpg": ("uint8",), ".jpeg": ("uint8",)}
 
 
 def write_volume(volume: Volume, path: Path) -> Path:
-    """Write a volume in the format its extension names, in the type ``volume.header.dtype``.
+    """Write a volume in the format its extension names, in the type ``volume.header.dtype``, grey or in colour.
 
     Integers are rounded and clipped to the type's and the header's range. NRRD and MHA are raw, .nii.gz, PNG and TIFF
     are compressed. The mark in ``volume.header.metadata["MedDenoise"]`` goes along. The file appears whole or not at
@@ -54,7 +54,7 @@ def write_volume(volume: Volume, path: Path) -> Path:
     if ext in _JPEG:
         writer.SetCompressionLevel(_JPEG_QUALITY)
     mark = volume.header.metadata.get(MARK)
-    nbytes = image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
+    nbytes = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
     with replacing_file(path) as temporary:
         if ext in _JPEG and shutil.disk_usage(temporary.parent).free < nbytes + _JPEG_SLACK:
             raise OutputError(f"{path}: cannot be written: the disk is full; free some space")
@@ -92,6 +92,11 @@ def as_stored(volume: Volume) -> NDArray[Any]:
     return stored
 
 
+def in_colours(values: NDArray[Any], samples: int, *, grey_axes: int = 3) -> NDArray[Any]:
+    """Repeat grey values, which have so many axes, on a last axis where the file stores several; colours stay."""
+    return np.repeat(values[..., None], samples, axis=-1) if samples > 1 and values.ndim == grey_axes else values
+
+
 def _check_format(volume: Volume, path: Path, ext: str) -> None:
     if ext not in IMAGE_EXTENSIONS:
         raise OutputError(f"{path}: unknown format {path.suffix!r}; use one of {', '.join(IMAGE_EXTENSIONS)}")
@@ -101,6 +106,8 @@ def _check_format(volume: Volume, path: Path, ext: str) -> None:
         raise GeometryError(
             f"{path}: the axes are sheared (gantry tilt), which NIfTI loses; write .nrrd or .mha instead"
         )
+    if volume.colour and ext in _NIFTI:
+        raise OutputError(f"{path}: {ext} is written in grey only; write a colour image as .png, .tif or .nrrd")
     allowed = _TYPES.get(ext)
     if allowed and volume.header.dtype not in allowed:
         raise OutputError(f"{path}: {ext} holds {' or '.join(allowed)}, got {volume.header.dtype}; write .nrrd instead")
@@ -128,8 +135,8 @@ def _tail(path: Path) -> bytes:
 def _image_of(volume: Volume, path: Path, ext: str) -> sitk.Image:
     flat = volume.header.ndim == 2 or (ext in PICTURE_EXTENSIONS and volume.array.shape[0] == 1)
     n = 2 if flat else 3
-    array = as_stored(volume)
-    image = sitk.GetImageFromArray(array[0] if flat else array)
+    array = in_colours(as_stored(volume), 1 if ext in _NIFTI else volume.header.samples)
+    image = sitk.GetImageFromArray(array[0] if flat else array, isVector=array.ndim == 4)
     spacing = np.linalg.norm(volume.affine[:n, :n], axis=0)
     if ext in PICTURE_EXTENSIONS:  # they hold no direction, and their place would be lost in silence anyway
         spacing = np.linalg.norm(volume.affine[:3, :n], axis=0)

@@ -1,11 +1,17 @@
-"""The networks, by the name that stands in a checkpoint. Torch only: no device, no download, no normalisation rule."""
+"""The networks, by the name that stands in a checkpoint. Torch only: no device, no download, no normalisation rule.
+
+All are called as ``network(image, level)`` and give the denoised image. A class attribute ``factor`` says what rows and
+columns must be multiples of, ``channels`` how many channels an image has (1 where it is absent), and a method
+``stages(image, level)`` gives the estimated noise beside the denoised image where the network estimates it.
+"""
 
 from collections.abc import Callable
 
 from torch import nn
 
 from meddenoise.networks.student import Student
+from meddenoise.networks.two_stage import TwoStage
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"student": Student}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"student": Student, "two_stage": TwoStage}
 
-__all__ = ["NETWORKS", "Student"]
+__all__ = ["NETWORKS", "Student", "TwoStage"]

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-DETAIL_LIMIT = 8.0
-"""Detail is bounded smoothly at this many times the noise scale: strong edges need no exact size to be kept."""
+from meddenoise.networks.detail import coarse_and_detail
 
 
 class ResidualBlock(nn.Module):
@@ -68,10 +67,7 @@ class Student(nn.Module):
         Returns:
             Denoised image, same shape and units, float32.
         """
-        # What lies above the noise is told apart from where on the grey scale it lies (clipping, air).
-        coarse = F.interpolate(F.avg_pool2d(image, 8), size=image.shape[-2:], mode="bilinear", align_corners=False)
-        detail = (image - coarse) / level
-        detail = detail / torch.sqrt(1.0 + (detail / DETAIL_LIMIT) ** 2)
+        _, detail = coarse_and_detail(image, level)
         features = torch.cat([detail, 4.0 * image, level.log() + 4.0], dim=1)
         x = self.head(F.pixel_unshuffle(features, 2))  # (batch, a, rows / 2, columns / 2)
         half = self.down_1(x)

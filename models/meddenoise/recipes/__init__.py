@@ -1,1 +1,1 @@
-"""How each published model was trained: one frozen config and one readable run() each."""
+"""How each published model was trained: frozen configs (PRESETS), one objective and one readable run() each."""

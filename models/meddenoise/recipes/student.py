@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from meddenoise import weights
-from meddenoise.errors import OptionError
 from meddenoise.networks import Student
 from meddenoise.networks.cost import gmac, parameter_count
-from meddenoise.training.build import build_slices
-from meddenoise.training.loop import CHECKPOINT, Schedule, train
-from meddenoise.training.patches import Mix, sampler
-from meddenoise.training.slices import Slice, load_slices
+from meddenoise.noise_level import level_map
+from meddenoise.training.data import Data, open_data
+from meddenoise.training.distributed import processes
+from meddenoise.training.hooks import validation
+from meddenoise.training.loop import Schedule, train
+from meddenoise.training.losses import neighbor2neighbor, relative_error
+from meddenoise.training.patches import Mix
+from meddenoise.training.progress import Hook
 from meddenoise.weights import Card
-
-SLICES = "slices.safetensors"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Config:
         mix: Algorithm 1 on 8-bit grey levels in half of the patches, each modality's own noise in the others. The thin
             slices of one volume are halved in size to serve as targets, and a sharp kernel of 40 HU noise cannot serve.
         schedule: Length, rate and device.
+        validate_every: Steps between validations.
         version: Of the weights.
     """
 
@@ -38,55 +41,89 @@ class Config:
     blocks: tuple[int, ...] = (1, 2, 2)
     mix: Mix = field(default_factory=lambda: Mix(shrink={"LIDC-IDRI-0314": 2.0}, left_out=("Lung_Dx-A0002_B70f",)))
     schedule: Schedule = field(default_factory=lambda: Schedule(steps=8000, learning_rate=1.5e-3))
+    validate_every: int = 500
     version: str = "0.1.0"
 
 
-def run(config: Config, data: Path, out: Path, *, resume: bool, report: Callable[[str], None]) -> Card:
+PRESETS = {"published": Config()}
+
+
+class Objective:
+    """The error over the noise scale, or the self-supervised loss where there are no clean images."""
+
+    def __init__(self, config: Config, *, noisy_only: bool) -> None:
+        torch.manual_seed(config.schedule.seed)
+        network = Student(widths=config.widths, blocks=config.blocks)
+        rate = config.schedule.learning_rate
+        self.networks: Mapping[str, nn.Module] = {"student": network}
+        optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
+        self.optimizers: Mapping[str, torch.optim.Optimizer] = {"student": optimizer}
+        self._schedule, self._noisy_only = config.schedule, noisy_only
+
+    def denoise(self, networks: Mapping[str, nn.Module], noisy: Tensor) -> Tensor:
+        """Network units in and out, shape (batch, 1, rows, columns)."""
+        return self._denoised(networks["student"], noisy, level_map(noisy))
+
+    def losses(self, noisy: Tensor, clean: Tensor, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
+        """One loss for the one network."""
+        if self._noisy_only:
+            yield "student", neighbor2neighbor(lambda image: self.denoise(self.networks, image), noisy, generator)
+            return
+        level = level_map(noisy)  # in float32, as when denoising
+        yield "student", relative_error(self._denoised(self.networks["student"], noisy, level), noisy, clean, level)
+
+    def _denoised(self, network: nn.Module, noisy: Tensor, level: Tensor) -> Tensor:
+        with self._schedule.autocast():
+            denoised: Tensor = network(noisy, level)
+        return denoised
+
+
+def run(
+    config: Config, folder: Path | None, out: Path, *, resume: bool, report: Callable[[str], None],
+    trackers: Sequence[Hook] = (),
+) -> Card:  # fmt: skip
     """Train the student and write its weights and card to ``out``.
 
     Args:
         config: What to train.
-        data: Folder of images with a manifest; needed only until the slices are built.
-        out: Folder of slices, checkpoint and weights.
+        folder: Images, as training.data.open_data takes them; not needed once they are read.
+        out: Folder of slices, checkpoint and weights; it must be there.
         resume: Go on from the checkpoint there.
         report: Called with lines of progress.
+        trackers: Further hooks.
 
     Raises:
-        InputError: No usable training data.
-        OptionError: ``out`` holds a checkpoint that a fresh run would overwrite.
+        MedDenoiseError: What open_data and train raise.
     """
-    if not resume and (out / CHECKPOINT).exists():
-        raise OptionError(f"{out} holds a checkpoint; resume it (--resume) or choose another folder (--out)")
-    if not (out / SLICES).exists():
-        build_slices(data, out / SLICES, report=report)
-    slices = load_slices(out / SLICES, validation=False)
-    torch.manual_seed(config.schedule.seed)
-    network = Student(widths=config.widths, blocks=config.blocks)
-    average = train(network, sampler(slices, config.mix), config.schedule, out, resume=resume, report=report)
-    return weights.save(average, _card(average.cpu(), config, slices), out)
+    with processes(config.schedule.device) as (group, device):
+        config = replace(config, schedule=replace(config.schedule, device=device))
+        data = open_data(folder, out, config.mix, report=report, group=group)
+        objective = Objective(config, noisy_only=data.kind == "noisy")
+        hooks = list(trackers)
+        if data.validation is not None and group.first:
+            hooks.insert(0, validation(data.validation, objective.denoise, every=config.validate_every, device=device))
+        averages = train(
+            objective, data.train, config.schedule, out, resume=resume, report=report, hooks=hooks, group=group
+        )
+        card = _card(averages["student"].cpu(), config, data)
+        return weights.save(averages["student"], card, out) if group.first else card
 
 
-def _card(network: torch.nn.Module, config: Config, slices: list[Slice]) -> Card:
+def _card(network: nn.Module, config: Config, data: Data) -> Card:
     image = torch.full((1, 1, 256, 256), 0.5)
-    used = [s.info for s in slices if s.info.volume not in config.mix.left_out]
-    volumes = sorted({(i.modality, i.volume, i.subject, i.licence) for i in used})
     return Card(
         name="student",
         version=config.version,
         network="student",
         arguments={"widths": list(config.widths), "blocks": list(config.blocks)},
         description="Small fast network for CT, MR, PET and X-ray, blind to the noise level",
-        modalities=sorted({i.modality for i in used}),
+        modalities=sorted({i.modality for i in data.used}),
         parameters=parameter_count(network),
         gmac=round(gmac(network, image, image), 2),
         training={
             "recipe": "meddenoise train student",
             "schedule": asdict(config.schedule),
             "mix": asdict(config.mix),
-            "noise": "Algorithm 1 (0-75 grey levels); correlated CT noise (8-130 HU); correlated Rician (MR) and "
-            "signal-dependent (PET, X-ray) noise",
-            "slices": len(used),
-            "volumes": [f"{modality} {name} (subject {who}; {licence})" for modality, name, who, licence in volumes],
-            "split": "by subject: SHA-256 of its name as a number in 0..1; below 0.15 is held back from training",
+            **data.facts(),
         },
     )

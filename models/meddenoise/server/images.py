@@ -86,6 +86,9 @@ def _wanted(result: Result, options: Options) -> Volume:
     if options.output_type == "uncertainty":
         assert result.uncertainty is not None, "the denoiser was not asked for it"
         return result.uncertainty
+    if options.output_type == "noise":
+        assert result.noise is not None, "the denoiser was not asked for it"
+        return result.noise
     return result.difference if options.output_type == "difference" else result.volume
 
 

@@ -12,7 +12,7 @@ import torch
 from meddenoise.errors import OptionError
 from meddenoise.volume import MODALITIES, Modality
 
-OutputType = Literal["denoised", "difference", "uncertainty"]
+OutputType = Literal["denoised", "difference", "uncertainty", "noise"]
 DICOM = ".dcm"
 EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".mha", ".png", ".tif", DICOM)
 """Formats of the result; uncompressed NRRD first, because it is exact and the fastest to write."""
@@ -27,8 +27,8 @@ class Options:
         strength: 0 (the input, bit for bit) to 1 (the full effect).
         modality: None takes it from the file, else guesses it.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        output_type: Whether the result file holds the denoised image, what was taken away (input minus denoised), or
-            how much the model disagrees with itself about it (see Denoiser).
+        output_type: Whether the result file holds the denoised image, what was taken away (input minus denoised), how
+            much the model disagrees with itself about it, or the noise as the model estimates it (see Denoiser).
         report: Whether the JSON holds the report as a Markdown page too.
         result_extension: Format of the result file; ".dcm" is a zip of the derived DICOM series.
         result_dtype: "input" keeps the input's type (the difference is float32); an integer type must hold the values.
@@ -90,13 +90,17 @@ class Options:
         )
 
 
-def shown_to_clients() -> dict[str, Any]:
-    """The options as MONAI Label lists them in ``/info``: a list is a choice whose first entry is the default."""
+def shown_to_clients(*, noise_map: bool = False) -> dict[str, Any]:
+    """The options as MONAI Label lists them in ``/info``: a list is a choice whose first entry is the default.
+
+    Args:
+        noise_map: Whether the model estimates the noise.
+    """
     return {
         "strength": 1.0,
         "modality": ["auto", *MODALITIES],
         "device": ["auto", "cpu", *(["cuda"] if torch.cuda.is_available() else [])],
-        "output_type": list(get_args(OutputType)),
+        "output_type": [kind for kind in get_args(OutputType) if kind != "noise" or noise_map],
         "difference": False,
         "uncertainty": False,
         "report": False,

@@ -12,6 +12,8 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from meddenoise.errors import ModelError
 from meddenoise.networks import NETWORKS
 from meddenoise.weights.site import site_folder
 
-__all__ = ["Card", "available", "file_of", "folder", "load", "read_card", "save", "site_folder"]
+__all__ = ["Card", "available", "available_where", "file_of", "folder", "load", "read_card", "save", "site_folder"]
 
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a site may call a model: the name becomes part of addresses and file names."""
@@ -45,6 +47,9 @@ class Card:
         gmac: Billions of multiply-accumulates at 256x256 pixels, biases excluded.
         training: What it was trained on and how: recipe, data with licences, noise, split, steps.
         figures: Measured figures, each with the command that made it.
+        context: Millimetres: slices no farther apart are shown together with their neighbours to a network of several
+            channels, and others in all of its channels. Anatomy changes over millimetres, whatever the pixels' size.
+        colour: Whether the network takes red, green and blue as its channels.
         licence: Of the weights.
         sha256: Of the safetensors file; empty inside the file itself.
     """
@@ -59,8 +64,15 @@ class Card:
     gmac: float
     training: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
+    context: float = 0.0
+    colour: bool = False
     licence: str = "Apache-2.0"
     sha256: str = ""
+
+    @property
+    def estimates_noise(self) -> bool:
+        """Whether the network gives a map of the noise beside the denoised image."""
+        return hasattr(NETWORKS.get(self.network), "stages")
 
 
 def folder() -> Path:
@@ -75,6 +87,16 @@ def available() -> list[str]:
     place of a published one: of two models of one name, the published one counts.
     """
     return sorted(_cards())
+
+
+def available_where(fits: Callable[[Card], bool]) -> list[str]:
+    """Names of the models whose cards fit; damaged cards are passed over."""
+    names = []
+    for name in available():
+        with suppress(ModelError):
+            if fits(read_card(name)):
+                names.append(name)
+    return names
 
 
 def _cards() -> dict[str, Path]:

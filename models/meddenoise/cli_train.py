@@ -1,0 +1,136 @@
+"""`meddenoise train` and `meddenoise export`: what makes a model, and what carries it elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from meddenoise.errors import OptionError, OutputError
+
+RECIPES = {
+    "student": "the small fast network, supervised",
+    "two_stage": "two stages, of which the first estimates the noise",
+}
+PRESETS = ("paper", "cpu", "ablation")
+VARIANTS = ("full", "without_attention", "noise_only")
+FORMATS = ("bundle", "onnx", "torchscript")
+
+Commands = argparse._SubParsersAction  # argparse gives the type no public name
+
+
+def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Teach the command line `train`."""
+    text = "Train a model. Start it with torchrun (-m meddenoise train ...) to use several GPUs."
+    recipes = commands.add_parser("train", help="train a model", description=text).add_subparsers(
+        metavar="RECIPE", required=True
+    )
+    for name, description in RECIPES.items():
+        parser = recipes.add_parser(name, help=description, description=description.capitalize() + ".")
+        parser.add_argument(
+            "--data",
+            type=Path,
+            metavar="DIR",
+            help="clean images (with a manifest or without), pairs (pairs.csv, or noisy/ and clean/), or noisy images "
+            "alone (noisy/); default: $MEDDENOISE_DATA",
+        )
+        parser.add_argument("--out", type=Path, default=Path("runs", name), metavar="DIR", help=f"default: runs/{name}")
+        parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+        parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: auto")
+        parser.add_argument("--steps", type=_count, metavar="N", help="length of the training (default: the recipe's)")
+        parser.add_argument("--batch", type=_count, metavar="N", help="patches a step, over all GPUs")
+        parser.add_argument("--patch", type=_patch, metavar="PIXELS", help="side of a patch, a multiple of 16")
+        parser.add_argument("--save-every", type=_count, metavar="N", help="steps between checkpoints")
+        parser.add_argument("--learning-rate", type=_rate, metavar="RATE", help="highest rate")
+        parser.add_argument("--precision", choices=("bf16", "float32"), help="default: bf16")
+        parser.add_argument("--seed", type=_count, metavar="N", help="of weights and batches (default: 0)")
+        parser.add_argument("--no-trackers", action="store_true", help="tell neither TensorBoard nor MLflow")
+        parser.set_defaults(run=_train, recipe=name, preset=None, variant=None)
+        if name == "two_stage":
+            parser.add_argument("--preset", choices=PRESETS, help="default: paper on a GPU, else cpu")
+            parser.add_argument("--variant", choices=VARIANTS, help="default: full; the others are for ablation")
+
+
+def add_export(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Teach the command line `export`."""
+    text = "write a model for other programs: a MONAI bundle, ONNX or TorchScript"
+    parser = commands.add_parser("export", help=text, description=text.capitalize() + ".")
+    parser.add_argument("name", metavar="NAME", help="see `meddenoise models`")
+    parser.add_argument("--format", choices=FORMATS, required=True, help="onnx needs the extra `export`")
+    parser.add_argument("--out", type=Path, default=Path("exported"), metavar="DIR", help="default: ./exported")
+    parser.set_defaults(run=_export)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from meddenoise.inference.device import choose_device
+    from meddenoise.training.hooks import installed_trackers
+
+    recipe: Any = import_module(f"meddenoise.recipes.{arguments.recipe}")
+    device = choose_device(arguments.device)
+    config = _config(arguments, recipe, str(device))
+    data = arguments.data or (Path(os.environ["MEDDENOISE_DATA"]) if os.environ.get("MEDDENOISE_DATA") else None)
+    if data is None and not arguments.out.exists():
+        raise OptionError("training needs images: say --data DIR or set MEDDENOISE_DATA")
+    _make(arguments.out)
+    trackers = [] if arguments.no_trackers else installed_trackers(arguments.out)
+    card = recipe.run(config, data, arguments.out, resume=arguments.resume, report=_say, trackers=trackers)
+    if card.sha256:  # the first of several processes has saved it
+        print(f"{card.name} {card.version}: {arguments.out / card.name}.safetensors, sha256 {card.sha256}")
+    return 0
+
+
+def _config(arguments: argparse.Namespace, recipe: Any, device: str) -> Any:
+    """The recipe's preset with what the command line changes."""
+    presets = recipe.PRESETS
+    chosen = arguments.preset or ("cpu" if "cpu" in presets and device == "cpu" else next(iter(presets)))
+    config = presets[chosen]
+    options = ("steps", "batch", "save_every", "learning_rate", "precision", "seed")
+    changes = {key: getattr(arguments, key) for key in options if getattr(arguments, key) is not None}
+    config = replace(config, schedule=replace(config.schedule, device=device, **changes))
+    if arguments.patch:
+        config = replace(config, mix=replace(config.mix, size=arguments.patch))
+    return replace(config, variant=arguments.variant) if arguments.variant else config
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from meddenoise.export import export
+
+    _make(arguments.out)
+    print(export(arguments.name, arguments.format, arguments.out))
+    return 0
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text!r}")
+    return int(text)
+
+
+def _patch(text: str) -> int:
+    if _count(text) % 16:
+        raise argparse.ArgumentTypeError(f"must be a multiple of 16, got {text}")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"must be a number between 0 and 1, got {text!r}")
+    return value
