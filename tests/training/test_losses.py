@@ -6,7 +6,7 @@ from torch import nn
 
 from meddenoise.noise_level import gaussian_blur, level_map
 from meddenoise.training.loop import Schedule, train
-from meddenoise.training.losses import correlation, neighbor2neighbor, relative_error
+from meddenoise.training.losses import correlation, neighbor2neighbor, noise_scale, relative_error
 
 
 def normal(seed, *shape):
@@ -23,12 +23,16 @@ def test_relative_error_is_free_of_the_noise_scale():
     assert relative_error(clean, clean, clean, level_map(clean)).item() == 0.0
 
 
-def test_a_shift_of_large_areas_counts_twice():
+def test_a_shift_of_large_areas_counts_once_more():
     clean = torch.zeros(1, 1, 32, 32)
     noisy, level = clean + 0.1 * normal(0, 1, 1, 32, 32), torch.full_like(clean, 0.1)
     stripes = 0.01 * torch.tensor([1.0, -1.0]).repeat(16).expand(1, 1, 32, 32)
-    shifted, striped = (relative_error(clean + error, noisy, clean, level) for error in (torch.tensor(0.01), stripes))
-    assert shifted == pytest.approx(2 * striped.item(), rel=1e-3)
+    shifted, striped = (
+        relative_error(clean + error, noisy, clean, level).item() for error in (torch.tensor(0.01), stripes)
+    )
+    once = (0.01 / noise_scale(noisy, clean, level)).item()
+    assert striped == pytest.approx(once + once**2, rel=1e-3)
+    assert shifted == pytest.approx(2 * once + once**2, rel=1e-3)
 
 
 def test_neighbor2neighbor_pairs_row_or_column_neighbours_and_never_a_pixel_with_itself():
