@@ -124,7 +124,24 @@ def finished(process):
     return text
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_stopped_recipe_ends_with_the_weights_of_an_unbroken_one(tmp_path, slices, recipe):
+    def stop(line):
+        if line.startswith("step 8 "):
+            raise KeyboardInterrupt
+
+    module, config = small(recipe, steps=12, save_every=4)
+    for name in ("unbroken", "stopped"):
+        (tmp_path / name).mkdir()
+        save_slices(slices, tmp_path / name / SLICES)
+    whole = module.run(config, None, tmp_path / "unbroken", resume=False, report=lambda line: None)
+    with pytest.raises(KeyboardInterrupt):
+        module.run(config, None, tmp_path / "stopped", resume=False, report=stop)
+    assert module.run(config, None, tmp_path / "stopped", resume=True, report=lambda line: None) == whole
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_killed_runs_end_with_the_weights_of_an_unbroken_one(tmp_path, slices, recipe):
     for name in ("unbroken", "killed"):
@@ -145,6 +162,7 @@ def test_killed_runs_end_with_the_weights_of_an_unbroken_one(tmp_path, slices, r
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_two_processes_train_as_one_does(tmp_path, slices, recipe):
     options = ("--batch", "4", "--precision", "float32")
