@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from torch import nn
 
+from meddenoise.networks.noise_meter import NoiseMeter
 from meddenoise.networks.student import Student
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"student": Student}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"noise_meter": NoiseMeter, "student": Student}
 
-__all__ = ["NETWORKS", "Student"]
+__all__ = ["NETWORKS", "NoiseMeter", "Student"]
