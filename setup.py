@@ -67,7 +67,7 @@ setup(
     python_requires=">=3.11,<3.13",
     package_dir={"": "models"},
     packages=find_packages("models"),
-    package_data={"meddenoise": ["py.typed"], "meddenoise.weights": ["*.safetensors", "*.json"]},
+    package_data={"meddenoise": ["py.typed"], "meddenoise.weights": ["*.safetensors", "*.json", "meters/*"]},
     data_files=app_files(),
     install_requires=[
         "torch>=2.10",

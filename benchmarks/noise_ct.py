@@ -3,7 +3,9 @@
 Mayo     added noise, quarter minus full dose, in soft tissue (20-110 HU after a Gaussian of 4 pixels on the full
          dose). Simulated from the full-dose slice and its tags KVP, Exposure and SliceThickness at 25 % of the dose,
          clipped to the file's range as the quarter-dose file is. L096 and L143 calibrated the scanner and the two
-         kernels (equal weights, benchmarks/noise_ct_fit.py); nothing was fitted on L192, which carries the claim.
+         kernels (equal weights, benchmarks/noise_ct_fit.py); nothing was fitted on L192, which carries the claim. It
+         was seen during development, and no constant was chosen by it; the voltage's third power is textbook and
+         agrees with the scanner's own tags, below.
 LCD_CT   noise of a repeat = (repeat - mean of the repeats) * sqrt(10 / 9), in a disc of 95 pixels radius, in pixels
          (the header's spacing is a placeholder). Simulated from a water disc of the phantom's size without noise.
          Kernel and exposure were calibrated on the 10 repeats without signal at 100 % dose; the rest is predicted.
@@ -15,6 +17,8 @@ median f frequency below which half of f times power lies, simulated over real (
 lag x, y correlation of neighbours, simulated / real (limit 0.1 apart).
 mean     outside air (smoothed full dose above -900 HU), simulated / real, in HU (limit 0.5 on the simulated one); what
          is not 0 comes from the clipping.
+
+Not modelled: real noise of patients has more power below about 0.1 / mm than the ramp leaves, as the curves show.
 """
 
 from __future__ import annotations

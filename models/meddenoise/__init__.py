@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from meddenoise.errors import MedDenoiseError
-    from meddenoise.inference import Denoiser, Result
+    from meddenoise.inference import Denoiser, Result, estimate_noise
     from meddenoise.io import find_sources, read_volume, write_dicom_series, write_volume
     from meddenoise.volume import Volume
 
@@ -19,6 +19,7 @@ _HOMES = {
     "MedDenoiseError": "meddenoise.errors",
     "Result": "meddenoise.inference",
     "Volume": "meddenoise.volume",
+    "estimate_noise": "meddenoise.inference",
     "find_sources": "meddenoise.io",
     "read_volume": "meddenoise.io",
     "write_dicom_series": "meddenoise.io",
@@ -31,6 +32,7 @@ __all__ = [
     "Result",
     "Volume",
     "__version__",
+    "estimate_noise",
     "find_sources",
     "read_volume",
     "write_dicom_series",

@@ -135,3 +135,26 @@ def _without_plane(blocks: Tensor) -> Tensor:
     along_rows = (blocks * ramp[:, None]).mean(dim=(1, 2), keepdim=True) / scale
     along_columns = (blocks * ramp).mean(dim=(1, 2), keepdim=True) / scale
     return blocks - along_rows * ramp[:, None] - along_columns * ramp
+
+
+CELL = 8
+TINY = 1e-30
+
+
+def relative_detail(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Fine and coarse detail over the typical size of the fine one, the same for an image in any unit.
+
+    Args:
+        image: Any unit, shape (batch, 1, rows, columns), sides multiples of 8, float32.
+
+    Returns:
+        asinh of what Gaussians of 1 and of 6 pixels leave, over the scale, shape (batch, 2, rows, columns); and that
+        scale in the image's unit, shape (batch, 1, 1, 1): the median over 8x8 cells of the mean size of the fine
+        detail, cells that are nearly empty left out; 0 for a constant image.
+    """
+    image = image - image[..., :1, :1]  # so that a constant leaves no rounding
+    fine, coarse = (image - gaussian_blur(image, sigma) for sigma in (1.0, 6.0))
+    cells = F.avg_pool2d(fine.abs(), CELL).flatten(1)
+    cells = torch.where(cells >= 0.25 * cells.mean(dim=1, keepdim=True), cells, torch.nan)
+    scale = cells.nanmedian(dim=1).values.reshape(-1, 1, 1, 1)
+    return torch.asinh(torch.cat([fine, coarse], dim=1) / scale.clamp_min(TINY)), scale

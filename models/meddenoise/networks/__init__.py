@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from torch import nn
 
+from meddenoise.networks.noise_meter import NoiseMeter
 from meddenoise.networks.student import Student
 from meddenoise.networks.two_stage import TwoStage
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"student": Student, "two_stage": TwoStage}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"noise_meter": NoiseMeter, "student": Student, "two_stage": TwoStage}
 
-__all__ = ["NETWORKS", "Student", "TwoStage"]
+__all__ = ["NETWORKS", "NoiseMeter", "Student", "TwoStage"]
