@@ -47,7 +47,7 @@ class Config:
         growth: Channels that each convolution adds within a dense block.
         blocks: Gated blocks of each stage.
         variant: "full", "without_attention" or "noise_only".
-        mix: Algorithm 1 in half of the patches, each modality's own noise in the others.
+        mix: Algorithm 1 in three of eight patches, each modality's own noise in the others.
         schedule: 100 epochs of 24,000 images.
         context: Millimetres up to which slices are shown with their neighbours, if the training showed them so.
         validate_every: Steps between validations.
