@@ -24,7 +24,7 @@ MODALITIES = ("CT", "CT", "MR", "MR", "MR", "PET", "PET", "XR")
 """Drawn from with even chances."""
 SOURCES = {"CT": ("CT",), "MR": ("MR",), "PET": ("PET", "MR"), "XR": ("XR",)}
 """Real PET is never free of noise, so MR anatomy at PET's resolution stands in for most of it."""
-LEVELS = {"CT": (8.0, 120.0), "MR": (3.0, 50.0), "PET": (2.5, 25.0), "XR": (3.0, 50.0)}
+LEVELS = {"CT": (8.0, 120.0), "MR": (3.0, 50.0), "PET": (1.5, 20.0), "XR": (3.0, 50.0)}
 """CT: HU. Others: the 95th percentile of the slice over the level."""
 SHRINK = {"CT": 1.5, "MR": 2.0, "PET": 1.0, "XR": 2.5}
 """Slices are shrunk by up to 1.6 times this, if they are 200 pixels wide: that takes their own noise out."""
@@ -132,7 +132,7 @@ def _noisy(modality: str, clean: Tensor, generator: torch.Generator) -> tuple[Te
     if modality == "CT":
         return noisy.clamp_min(-1024.0), level, (clean > -900.0).to(clean.dtype)
     if modality == "PET":
-        return noisy.clamp_min(0.0), level, (clean > 2.0 * level).to(clean.dtype)
+        return noisy.clamp_min(0.0), rectified_level(clean, level), (clean > 0.3 * level).to(clean.dtype)
     return noisy.round(), level, torch.ones_like(clean)
 
 
@@ -142,6 +142,16 @@ def rician_level(signal: Tensor, sigma: Tensor) -> Tensor:
     laguerre = (1.0 + power) * torch.special.i0e(power / 2.0) + power * torch.special.i1e(power / 2.0)
     variance = 2.0 * sigma**2 + signal**2 - math.pi / 2.0 * sigma**2 * laguerre**2
     return torch.maximum(variance, 0.1 * sigma**2).sqrt()  # rounding at large signals
+
+
+def rectified_level(mean: Tensor, sigma: Tensor) -> Tensor:
+    """Standard deviation of normal noise around a mean once negative values are set to 0."""
+    ratio = mean / sigma
+    share = torch.special.ndtr(ratio)
+    density = torch.exp(-0.5 * ratio**2) / math.sqrt(2.0 * math.pi)
+    first = mean * share + sigma * density
+    second = (mean**2 + sigma**2) * share + mean * sigma * density
+    return torch.maximum(second - first**2, 1e-3 * sigma**2).sqrt()
 
 
 def _usable(one: Slice, config: Config) -> bool:
