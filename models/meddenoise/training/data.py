@@ -18,8 +18,8 @@ from meddenoise.training.progress import Report
 from meddenoise.training.slices import SliceInfo, load_slices
 
 NOISE = {
-    "clean": "Algorithm 1 (0-75 grey levels); directional CT noise (5-130 HU); Rician and non-central chi (MR, SNR 3-40); "
-    "PET at 5-50 % of the counts; X-ray at a tenth to seven tenths of the exposure",
+    "clean": "Algorithm 1 (0-75 grey levels); directional CT noise (5-130 HU); Rician and non-central chi (MR, SNR "
+    "3-40); PET at 5-50 % of the counts; X-ray at a tenth to seven tenths of the exposure",
     "paired": "that of the noisy images of the pairs",
     "noisy": "that of the images themselves, without clean ones (Neighbor2Neighbor)",
 }

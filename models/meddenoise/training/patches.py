@@ -10,12 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meddenoise import noise
+from meddenoise.training.physical import CT_LIMITS, NOISE
 from meddenoise.training.slices import Slice
 
 CT_WINDOW = (-160.0, 240.0)
-CT_LIMITS = (-1024.0, 3071.0)
-LEAST_SIGNAL = 0.1
-"""In network units: a patch of mere background gets the noise of an image whose tissue has this signal."""
 
 
 @dataclass(frozen=True)
@@ -161,31 +159,3 @@ def _physical_noise(clean: Tensor, modalities: list[str], generator: torch.Gener
         chosen = torch.tensor([m == modality for m in modalities])
         noisy[chosen] = NOISE[modality](clean[chosen], generator)
     return noisy.clamp_min_(0.0)
-
-
-def _ct(clean: Tensor, generator: torch.Generator) -> Tensor:
-    shape = (len(clean), 1, clean.shape[-2], clean.shape[-1])
-    added = noise.ct_noise(shape, noise.draw_ct_noise(len(clean), generator), generator=generator)
-    return clean + added / (CT_LIMITS[1] - CT_LIMITS[0])
-
-
-def _mr(clean: Tensor, generator: torch.Generator) -> Tensor:
-    return noise.mr_noise(clean, noise.draw_mr_noise(_signal(clean), generator), generator=generator)
-
-
-def _pet(clean: Tensor, generator: torch.Generator) -> Tensor:
-    return noise.pet_noise(clean, noise.draw_pet_noise(_signal(clean), generator), generator=generator)
-
-
-def _xray(clean: Tensor, generator: torch.Generator) -> Tensor:
-    low = torch.zeros(len(clean))
-    parameters = noise.draw_xray_noise(low, low + 1.0, generator)
-    return noise.xray_noise(clean, parameters, generator=generator)
-
-
-NOISE = {"CT": _ct, "MR": _mr, "PET": _pet, "XR": _xray}
-
-
-def _signal(clean: Tensor) -> Tensor:
-    """What the tissue's signal is taken to be, shape (batch,): 95th percentile, or more where there is no tissue."""
-    return torch.quantile(clean.flatten(1), 0.95, dim=1).clamp_min(LEAST_SIGNAL)

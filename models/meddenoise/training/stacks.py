@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from meddenoise import noise
+from meddenoise.training.physical import CT_LIMITS, NOISE
 from meddenoise.training.slices import Slice, with_neighbours
 
-DEPTH = 3
-CT_LIMITS = (-1024.0, 3071.0)
-LEAST_SIGNAL = 0.1
-"""In network units: a patch of mere background gets the noise of an image whose tissue has this signal."""
 WEIGHTS = {"CT": 0.4, "MR": 0.3, "PET": 0.15, "XR": 0.15}
 """Share of each modality; those that are missing leave theirs to the others."""
 
@@ -81,49 +75,3 @@ def _crop(values: Tensor, top: int, left: int, size: int) -> Tensor:
         rows, columns = (min(n - 1, max(0, size - n)) for n in values.shape)
         values = F.pad(values[None, None].to(torch.float32), (0, columns, 0, rows), mode="reflect")[0, 0]
     return values
-
-
-def _ct(clean: Tensor, generator: torch.Generator) -> Tensor:
-    parameters = noise.draw_ct_noise(len(clean), generator)
-    shape = (len(clean) * DEPTH, 1, clean.shape[-2], clean.shape[-1])
-    added = noise.ct_noise(shape, _for_each_slice(parameters), generator=generator)
-    return clean + added.reshape(clean.shape) / (CT_LIMITS[1] - CT_LIMITS[0])
-
-
-def _mr(clean: Tensor, generator: torch.Generator) -> Tensor:
-    return _by_slice(clean, noise.mr_noise, noise.draw_mr_noise(_signal(clean), generator), generator)
-
-
-def _pet(clean: Tensor, generator: torch.Generator) -> Tensor:
-    return _by_slice(clean, noise.pet_noise, noise.draw_pet_noise(_signal(clean), generator), generator)
-
-
-def _xray(clean: Tensor, generator: torch.Generator) -> Tensor:
-    low = torch.zeros(len(clean))
-    return _by_slice(clean, noise.xray_noise, noise.draw_xray_noise(low, low + 1.0, generator), generator)
-
-
-NOISE = {"CT": _ct, "MR": _mr, "PET": _pet, "XR": _xray}
-
-
-def _by_slice(clean: Tensor, model: Callable[..., Tensor], parameters: Any, generator: torch.Generator) -> Tensor:
-    """The noise model on each slice of each patch, with the parameters of its patch."""
-    slices = clean.reshape(-1, 1, *clean.shape[-2:])
-    return model(slices, _for_each_slice(parameters), generator=generator).reshape(clean.shape)
-
-
-def _for_each_slice(parameters: Any) -> Any:
-    """Parameters with one entry per patch, repeated for its slices."""
-    repeated = {}
-    for field in fields(parameters):
-        value = getattr(parameters, field.name)
-        if isinstance(value, Tensor):
-            repeated[field.name] = value.repeat_interleave(DEPTH, dim=0)
-        elif is_dataclass(value):
-            repeated[field.name] = _for_each_slice(value)
-    return replace(parameters, **repeated)
-
-
-def _signal(clean: Tensor) -> Tensor:
-    """What the tissue's signal is taken to be, shape (batch,): 95th percentile, or more where there is no tissue."""
-    return torch.quantile(clean.flatten(1), 0.95, dim=1).clamp_min(LEAST_SIGNAL)
