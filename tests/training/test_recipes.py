@@ -88,7 +88,8 @@ def test_the_paper_and_the_published_presets_are_as_stated():
     assert (paper.schedule.batch, paper.schedule.learning_rate, paper.mix.size) == (24, 5e-4, 256)
     assert paper.schedule.rate(0, 5e-4) == paper.schedule.rate(paper.schedule.steps - 1, 5e-4) == 5e-4
     published = importlib.import_module("meddenoise.recipes.student").PRESETS["published"]
-    assert (published.schedule.steps, published.schedule.batch, published.schedule.learning_rate) == (8000, 16, 1.5e-3)
+    assert (published.schedule.steps, published.schedule.batch, published.schedule.learning_rate) == (30_000, 16, 1e-3)
+    assert published.version == weights.load("student")[1].version
 
 
 def test_the_command_trains_resumes_and_says_what_it_made(tmp_path, slices, capsys):
@@ -100,7 +101,7 @@ def test_the_command_trains_resumes_and_says_what_it_made(tmp_path, slices, caps
     assert main(["train", "student", "--steps", "4", "--resume", *options]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "resumed after step 2, with steps 2 -> 4"
-    assert out[-1].startswith(f"student 0.1.0: {tmp_path}/student.safetensors, sha256 ")
+    assert out[-1].startswith(f"student 0.2.0: {tmp_path}/student.safetensors, sha256 ")
 
 
 @pytest.mark.parametrize("option", [("--steps", "0"), ("--patch", "20"), ("--learning-rate", "2"), ("--batch", "x")])
