@@ -1,11 +1,139 @@
-"""Makes the extension's files importable as 3D Slicer does: all of its modules lie flat on sys.path."""
+"""Makes the extension's files importable as 3D Slicer does, and a panel that can be clicked.
 
+Of the project's own package only the server is used here, and only where it is installed: an environment that has just
+what 3D Slicer ships runs the rest with `pytest --confcutdir=tests/slicer_extension tests/slicer_extension`.
+"""
+
+import importlib.util
+import os
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+MODULE = ROOT / "slicer_extension" / "MedDenoise"
+UI = MODULE / "Resources" / "UI" / "MedDenoise.ui"
 
-for folder in (ROOT / "slicer_extension" / "MedDenoise", HERE):  # the extension; the stand-ins beside the tests
+for folder in (MODULE, HERE):  # all modules of an extension lie flat on sys.path; the stand-ins beside the tests
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+
+
+class Store(dict):
+    """qt.QSettings in memory."""
+
+    def value(self, key, default=None):
+        return self.get(key, default)
+
+    def setValue(self, key, value):
+        self[key] = value
+
+    def remove(self, key):
+        self.pop(key, None)
+
+
+@pytest.fixture(scope="session")
+def qtApplication():
+    """The QApplication, without a screen."""
+    pytest.importorskip("PySide6", reason="PySide6 is not installed")
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    from PySide6 import QtWidgets
+
+    return QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+
+
+@pytest.fixture
+def inside(qtApplication):
+    """What is inside the stand-in application: the scene and its logics, see scene.Application."""
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    import slicer_stand_in
+
+    with slicer_stand_in.installed() as inside:
+        yield inside
+
+
+class Hand:
+    """The user's hand on a panel: waits as the event loop does, answers questions, remembers them."""
+
+    def __init__(self, application):
+        self._application = application
+        self.questions = []
+        self.agrees = True
+        self.folder = ""
+
+    def ask(self, question):
+        self.questions.append(question)
+        return self.agrees
+
+    def askFolder(self):
+        return self.folder
+
+    def until(self, condition, seconds=60):
+        """Let the event loop run until something is so."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it did not happen in time"
+            self._application.processEvents()
+            time.sleep(0.001)
+
+    def idle(self, panel, seconds=120):
+        """Let the event loop run until the panel is at rest."""
+        self.until(lambda: panel.runner.state == "idle", seconds)
+
+
+@pytest.fixture
+def hand(qtApplication):
+    return Hand(qtApplication)
+
+
+@pytest.fixture
+def makePanel(inside, hand):
+    """makePanel(makeClient=...) gives a panel on the scene; it is cleaned up after the test."""
+    import slicer
+    from MedDenoiseLib.Logic import Logic
+    from MedDenoiseLib.Settings import SessionSecrets, Settings
+    from MedDenoiseLib.Widget import Surroundings, Widget, makeClient
+
+    made = []
+
+    def make(client=None, store=None):
+        widget = slicer.util.loadUI(str(UI))
+        around = Surroundings(
+            scene=inside.scene,
+            logic=Logic(inside.scene, inside.logic, inside.colorLogic),
+            settings=Settings(Store() if store is None else store),
+            secrets=SessionSecrets(),
+            makeClient=makeClient if client is None else lambda *_args: client,
+            ask=hand.ask,
+            askFolder=hand.askFolder,
+        )
+        panel = Widget(widget, slicer.util.childWidgetVariables(widget), around)
+        widget.resize(480, 1000)
+        widget.show()
+        made.append(panel)
+        return panel
+
+    yield make
+    for panel in made:
+        panel.cleanup()
+        panel.widget.close()
+        panel.widget.deleteLater()
+
+
+@pytest.fixture(scope="session")
+def serverAddress(tmp_path_factory):
+    """Address of a really running MedDenoise server with the published weights."""
+    for package in ("monailabel", "meddenoise"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: no server to click against")
+    from meddenoise.server.process import server_process
+    from meddenoise.server.serve import free_port
+
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "studies").mkdir()
+    home = {"MEDDENOISE_HOME": str(folder / "home")}
+    with server_process(folder / "studies", port=free_port(), log=folder / "log", environment=home) as address:
+        yield address

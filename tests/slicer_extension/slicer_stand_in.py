@@ -14,9 +14,9 @@ from pathlib import Path
 
 import ctk_stand_in
 import qt_stand_in
+import scene
 import slicer
 import slicer.util
-import vtk
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
 
@@ -126,36 +126,25 @@ def childWidgetVariables(widget):
 
 
 class Application:
-    """slicer.app: settings in memory, the application logic, the layout's logic."""
+    """slicer.app over a scene with its logics."""
 
-    testingEnabled = lambda _self: True  # noqa: E731
+    def __init__(self, inside):
+        self.inside = inside
+        self.started = []
 
-    def __init__(self, scene):
-        self.scene = scene
-        self._logic = slicer.vtkSlicerApplicationLogic()
-        self._logic.SetMRMLScene(scene)
-        self._logic.GetColorLogic().SetMRMLScene(scene)
-        self._logic.SetSliceLogics(vtk.vtkCollection())
-        self._logic.SetViewLogics(vtk.vtkCollection())
-        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
-        self.layoutLogic = slicer.vtkMRMLLayoutLogic()
-        self.logics = {}
-        for name, kind in (("Colors", slicer.vtkMRMLColorLogic), ("Volumes", slicer.vtkSlicerVolumesLogic)):
-            logic = kind()
-            logic.SetMRMLScene(scene)
-            logic.SetMRMLApplicationLogic(self._logic)
-            self._logic.SetModuleLogic(name, logic)
-            self.logics[name.lower()] = logic
-        self.layoutLogic.SetMRMLScene(scene)
+    def connect(self, signal, function):
+        """Only startupCompleted() is asked for."""
+        assert signal == "startupCompleted()"
+        self.started.append(function)
 
     def applicationLogic(self):
-        return self._logic
-
-    def mrmlScene(self):
-        return self.scene
+        return self.inside.logic
 
     def layoutManager(self):
-        return LayoutManager(self.layoutLogic)
+        return LayoutManager(self.inside.layoutLogic)
+
+    def testingEnabled(self):
+        return True
 
     def processEvents(self):
         QtWidgets.QApplication.processEvents()
@@ -243,19 +232,20 @@ def _module():
 
 @contextlib.contextmanager
 def installed():
-    """Put the stand-ins in place over a fresh scene, hand that scene over, and take the application away afterwards."""
+    """Put the stand-ins in place over a fresh scene, hand out what scene.Application holds, and take all away again."""
     sys.modules["qt"], sys.modules["ctk"] = qt_stand_in, ctk_stand_in
     sys.modules["slicer.ScriptedLoadableModule"] = module = _module()
-    scene = slicer.vtkMRMLScene()
-    app = Application(scene)
-    logics = {name: types.SimpleNamespace(logic=lambda logic=logic: logic) for name, logic in app.logics.items()}
+    inside = scene.Application()
+    colors = types.SimpleNamespace(logic=lambda: inside.colorLogic)
     with contextlib.ExitStack() as stack:
-        for owner, names in (
-            (slicer, {"ScriptedLoadableModule": module, "mrmlScene": scene, "app": app}),
-            (slicer, {"modules": types.SimpleNamespace(**logics)}),
-            (slicer.util, {"loadUI": loadUI, "childWidgetVariables": childWidgetVariables, "mainWindow": lambda: None}),
+        for owner, name, value in (
+            (slicer, "ScriptedLoadableModule", module),
+            (slicer, "app", Application(inside)),
+            (slicer, "modules", types.SimpleNamespace(colors=colors)),
+            (slicer.util, "loadUI", loadUI),
+            (slicer.util, "childWidgetVariables", childWidgetVariables),
+            (slicer.util, "mainWindow", lambda: None),
         ):
-            for name, value in names.items():
-                stack.enter_context(unittest.mock.patch.object(owner, name, value, create=True))
-        yield scene
-        scene.Clear(0)
+            stack.enter_context(unittest.mock.patch.object(owner, name, value, create=True))
+        yield inside
+        inside.close()
