@@ -38,6 +38,7 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
             "alone (noisy/); default: $MEDDENOISE_DATA",
         )
         parser.add_argument("--out", type=Path, default=Path("runs", name), metavar="DIR", help=f"default: runs/{name}")
+        parser.add_argument("--start", metavar="MODEL", help="go on from the weights of a model, by name or as a file")
         parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
         parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: auto")
         parser.add_argument("--steps", type=_count, metavar="N", help="length of the training (default: the recipe's)")
@@ -90,6 +91,8 @@ def _config(arguments: argparse.Namespace, recipe: Any, device: str) -> Any:
     options = ("steps", "batch", "save_every", "learning_rate", "precision", "seed")
     changes = {key: getattr(arguments, key) for key in options if getattr(arguments, key) is not None}
     config = replace(config, schedule=replace(config.schedule, device=device, **changes))
+    if arguments.start:
+        config = replace(config, start=arguments.start)
     if arguments.patch:
         config = replace(config, mix=replace(config.mix, size=arguments.patch))
     return replace(config, variant=arguments.variant) if arguments.variant else config

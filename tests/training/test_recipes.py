@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from meddenoise import weights
 from meddenoise.cli import main
+from meddenoise.errors import ModelError
 from meddenoise.noise_level import level_map
 from meddenoise.training.data import SLICES
 from meddenoise.training.loop import CHECKPOINT, Schedule
@@ -90,6 +91,20 @@ def test_the_paper_and_the_published_presets_are_as_stated():
     published = importlib.import_module("meddenoise.recipes.student").PRESETS["published"]
     assert (published.schedule.steps, published.schedule.batch, published.schedule.learning_rate) == (30_000, 16, 1e-3)
     assert published.version == weights.load("student")[1].version
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_training_goes_on_from_weights_of_the_same_sizes_only(tmp_path, slices, recipe):
+    save_slices(slices, tmp_path / SLICES)
+    module, config = small(recipe, steps=3)
+    module.run(config, None, tmp_path, resume=False, report=lambda line: None)
+    first = str(tmp_path / f"{recipe}.safetensors")
+    again = replace(config, start=first)
+    trained, started = weights.load(first)[0], module.Objective(again, noisy_only=False).networks[recipe]
+    assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), started.parameters(), strict=True))
+    wider = {"student": {"widths": (8, 8, 16)}, "two_stage": {"width": 16}}
+    with pytest.raises(ModelError, match="its sizes are not those of the network"):
+        module.Objective(replace(again, **wider[recipe]), noisy_only=False)
 
 
 def test_the_command_trains_resumes_and_says_what_it_made(tmp_path, slices, capsys):

@@ -39,7 +39,7 @@ class Config:
         batch: Patches in each.
         size: Side of a patch in pixels.
         learning_rate: Falls to nothing along half a cosine.
-        start: Weights to go on from; None for a fresh network.
+        start: Model or weights to go on from; None for a fresh network.
         left_out: Volumes whose own noise is too strong.
         seed: Of everything.
         version: Of the weights.
@@ -49,7 +49,7 @@ class Config:
     batch: int = 12
     size: int = 128
     learning_rate: float = 2e-3
-    start: Path | None = None
+    start: str | None = None
     left_out: tuple[str, ...] = ("Lung_Dx-A0002_B70f", "UCSF-BR-06_3DFGRE_pre")
     seed: int = 0
     version: str = "0.1.0"
@@ -73,7 +73,7 @@ def run(config: Config, data: Path, out: Path, *, report: Callable[[str], None])
     torch.manual_seed(config.seed)
     network = NoiseMeter()
     if config.start is not None:
-        network.load_state_dict(weights.load(str(config.start))[0].state_dict())
+        weights.start_from(network, config.start)
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     smooth = math.nan
@@ -202,7 +202,7 @@ def card_of(network: NoiseMeter, config: Config, slices: Sequence[Slice]) -> Car
         gmac=round(gmac(network, torch.zeros(1, 2, 256, 256)), 2),
         training={
             "recipe": "meddenoise.recipes.noise_meter",
-            "config": asdict(config) | {"start": None if config.start is None else config.start.name},
+            "config": asdict(config) | {"start": config.start and Path(config.start).name},
             "noise": "CT 8-120 HU with a ramp spectrum; Rician MR of SNR 3-50; PET and X-ray that follow the signal",
             "volumes": [f"{modality} {name} (subject {who}; {licence})" for modality, name, who, licence in used],
             "split": "by subject: SHA-256 of its name as a number in 0..1; below 0.15 is held back from training",

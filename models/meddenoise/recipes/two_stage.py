@@ -50,6 +50,7 @@ class Config:
         mix: Algorithm 1 in three of eight patches, each modality's own noise in the others.
         schedule: 100 epochs of 24,000 images.
         context: Millimetres up to which slices are shown with their neighbours, if the training showed them so.
+        start: Model or weights to go on from; None for a fresh network.
         validate_every: Steps between validations.
         version: Of the weights.
     """
@@ -63,6 +64,7 @@ class Config:
         default_factory=lambda: Schedule(steps=100_000, batch=24, learning_rate=5e-4, warmup=0, decay="constant")
     )
     context: float = 3.0
+    start: str | None = None
     validate_every: int = 1000
     version: str = "0.1.0"
 
@@ -91,6 +93,8 @@ class Objective:
     def __init__(self, config: Config, *, noisy_only: bool) -> None:
         torch.manual_seed(config.schedule.seed)
         self._network = TwoStage(width=config.width, growth=config.growth, blocks=config.blocks, variant=config.variant)
+        if config.start is not None:
+            weights.start_from(self._network, config.start)
         self.networks: Mapping[str, nn.Module] = {"two_stage": self._network}
         stages = {"noise": self._network.nen, "image": self._network.rn}
         self.optimizers: Mapping[str, torch.optim.Optimizer] = {
@@ -170,6 +174,7 @@ def _card(network: nn.Module, config: Config, data: Data) -> Card:
         colour=True,
         training={
             "recipe": f"meddenoise train two_stage --variant {config.variant}",
+            "start": config.start and Path(config.start).name,
             "schedule": asdict(config.schedule),
             "mix": asdict(config.mix),
             **data.facts(),

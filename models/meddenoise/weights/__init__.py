@@ -176,6 +176,26 @@ def load(name: str) -> tuple[nn.Module, Card]:
     return network.eval().requires_grad_(False), card
 
 
+def start_from(network: nn.Module, name: str) -> None:
+    """Give a network the weights of a published or saved model of the same sizes; training goes on from there.
+
+    Args:
+        network: Of the model's kind and sizes; changed in place.
+        name: As load() takes it.
+
+    Raises:
+        ModelError: What load() raises, or the model is of another kind or of other sizes.
+    """
+    source, card = load(name)
+    try:
+        network.load_state_dict(source.state_dict())
+    except RuntimeError as error:
+        raise ModelError(
+            f"{name} ({card.network}, {card.arguments}) cannot be gone on from: its sizes are not those of the network "
+            "to be trained; give weights of the same sizes, or none"
+        ) from error
+
+
 def save(network: nn.Module, card: Card, into: Path) -> Card:
     """Write NAME.safetensors and NAME.json into a folder, each atomically; returns the card with its checksum."""
     into.mkdir(parents=True, exist_ok=True)
