@@ -2,54 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
+import uuid
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from MedDenoiseLib.Answers import Model, ServerInfo, serverInfo
+from MedDenoiseLib.Errors import BrokenAnswer, Busy, Refused, WrongService
+from MedDenoiseLib.Server import Server
+from MedDenoiseLib.Transfer import Progress, Transfer
 
-@dataclass(frozen=True)
-class Model:
-    """A model as the server describes it.
+__all__ = ["Answer", "Client", "Model", "Progress", "Request", "ServerInfo"]
 
-    Attributes:
-        name: By which it is asked for.
-        title: For a list of choices.
-        description: What it was trained on and for, in the server's words.
-        version: Of its weights.
-        modalities: "CT", "MR", "PET", "XR": those it was trained on.
-        recommendedFor: Those of them for which it is the one to preselect.
-        outputs: What it can give besides the denoised image: "difference", "uncertainty", "noise".
-        uncertainty: Whether "uncertainty" is among them.
-    """
-
-    name: str
-    title: str
-    description: str = ""
-    version: str = ""
-    modalities: tuple[str, ...] = ()
-    recommendedFor: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
-    uncertainty: bool = False
-
-
-@dataclass(frozen=True)
-class ServerInfo:
-    """What a server says of itself.
-
-    Attributes:
-        name: Of the app.
-        version: Of MedDenoise on the server.
-        models: In the order to show them; those that the server cannot use are left out.
-        problems: Sentence by name of a model that should be there and cannot be used.
-        device: Where it denoises ("cuda", "cpu"), "" where it does not say.
-        largestUpload: Bytes of the largest request, None where it does not say.
-    """
-
-    name: str
-    version: str
-    models: tuple[Model, ...] = ()
-    problems: tuple[tuple[str, str], ...] = ()
-    device: str = ""
-    largestUpload: int | None = None
+INFO_PATIENCE = 3
+"""Times the usual seconds: a server that is asked for the first time may have to load its models."""
+SHARE = 1 / 9
+"""Of the server's work that the denoised image takes where the uncertainty, eight times the work, comes after it."""
+TITLES = {"denoised": "", "uncertainty": "uncertainty: "}
+"""What the text of the progress begins with."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +34,7 @@ class Request:
         folder: Where the results go; it exists.
         modality: "CT", "MR", "PET", "XR", or "" to let the server find out.
         uncertainty: Whether a map of it is wanted too; the server works nine times as long.
+        strength: 0 to 1, as the server mixes; 1 leaves the mixing to whoever shows the result.
     """
 
     model: str
@@ -69,21 +42,7 @@ class Request:
     folder: str
     modality: str = ""
     uncertainty: bool = False
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a request is.
-
-    Attributes:
-        stage: "sending", "waiting", "denoising" or "receiving".
-        done: Share of the stage, 0 to 1; None where nobody knows.
-        text: For the user: "slice 12 of 40", "2 before this one, about 15 s", "3.1 of 52.4 MB".
-    """
-
-    stage: str
-    done: float | None = None
-    text: str = ""
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -131,6 +90,9 @@ class Client:
         certificateFile: str = "",
     ) -> None:
         """Sends nothing yet."""
+        self.address = address
+        self._server = Server(address, token, timeout, consented, certificateFile)
+        self.host = self._server.host
 
     def info(self, canceled: Callable[[], bool] = lambda: False) -> ServerInfo:
         """What the server offers.
@@ -138,13 +100,72 @@ class Client:
         Raises:
             MedDenoiseError: Of the kind that says why not.
         """
+        patience = self._server.patience(canceled)
+        patience.seconds *= INFO_PATIENCE
+        try:
+            return serverInfo(self._server.ask("GET", "/info/", patience), self.host)
+        except (BrokenAnswer, Refused, WrongService):
+            if self.address.startswith("http:"):
+                self._server.raiseIfTls(self._server.patience(canceled))
+            raise
 
     def denoise(self, request: Request, progress: Callable[[Progress], None], canceled: Callable[[], bool]) -> Answer:
         """Send the image, wait, and store what comes back under new names in the request's folder.
 
-        A server that has no room is asked again until there is some.
+        A server that has no room is asked again until there is some. The uncertainty comes by a request of its own,
+        because a server gives one image per request; keeping the image there in between would save sending it twice,
+        but leave it there where this machine goes away.
 
         Raises:
             Canceled: `canceled()` became true; the server was told.
             MedDenoiseError: Of the kind that says why not. Nothing is left in the folder.
         """
+        self._check(request, self.info(canceled))
+        start, written = time.monotonic(), []
+        wanted = [("denoised", 0.0, SHARE if request.uncertainty else 1.0)]
+        if request.uncertainty:
+            wanted.append(("uncertainty", SHARE, 1.0))
+        try:
+            said = []
+            for kind, begin, end in wanted:
+                written.append(os.path.join(request.folder, f"{kind}-{uuid.uuid4().hex}.nrrd"))
+                transfer = Transfer(self._server, progress, canceled, (begin, end), TITLES[kind])
+                said.append(self._untilRoom(transfer, request, kind, written[-1]))
+        except BaseException:
+            for path in written:
+                if os.path.exists(path):
+                    os.remove(path)
+            raise
+        return Answer(
+            volumePath=written[0],
+            uncertaintyPath=written[1] if request.uncertainty else None,
+            figures=said[0]["figures"],
+            warnings=tuple(dict.fromkeys(warning for one in said for warning in one["warnings"])),
+            model=str(said[0]["model"].get("name", request.model)),
+            version=str(said[0]["model"].get("version", "")),
+            seconds=time.monotonic() - start,
+            settings=said[0]["settings"],
+        )
+
+    def _check(self, request: Request, info: ServerInfo) -> None:
+        """Before any image leaves: is the model there, and can it do what is wanted?"""
+        model = next((model for model in info.models if model.name == request.model), None)
+        if model is None:
+            why = dict(info.problems).get(request.model, "it has no such model")
+            raise Refused(f"{self.host} cannot use the model {request.model!r}: {why.rstrip('.')}.", "Choose another.")
+        if request.uncertainty and not model.uncertainty:
+            raise Refused(
+                f"The model {model.title} of {self.host} gives no map of the uncertainty.", "Do not ask for one."
+            )
+
+    def _untilRoom(self, transfer: Transfer, request: Request, kind: str, path: str) -> dict[str, Any]:
+        params = {"output_type": kind, "strength": request.strength, "result_extension": ".nrrd"}
+        if request.modality:
+            params["modality"] = request.modality
+        while True:
+            try:
+                return transfer.run(request.model, json.dumps(params), request.imagePath, path)
+            except Busy as error:
+                if error.retryAfter is None:
+                    raise
+                transfer.pause(error.retryAfter)

@@ -68,10 +68,10 @@ class Busy(MedDenoiseError):
     """429 or 503: the server has no room now.
 
     Attributes:
-        retryAfter: Seconds after which to come back.
+        retryAfter: Seconds after which to come back; None where the server does not ask to come back.
     """
 
-    def __init__(self, sentence: str, advice: str = "", retryAfter: float = 5.0) -> None:
+    def __init__(self, sentence: str, advice: str = "", retryAfter: float | None = None) -> None:
         """Takes the sentence, the way out and the seconds."""
         super().__init__(sentence, advice)
         self.retryAfter = retryAfter

@@ -9,9 +9,9 @@ from typing import Any, Callable
 class Job:
     """One piece of work in a daemon thread.
 
-    The main thread of 3D Slicer keeps Python's lock while it runs Qt's event loop, so that other threads starve. `tick`,
-    called by a timer, waits for the job's end for a moment, and while it waits the thread has the lock. The work must not
-    touch MRML or Qt.
+    The main thread of 3D Slicer keeps Python's lock while it runs Qt's event loop, so that other threads starve.
+    `tick`, called by a timer, waits for the job's end for a moment, and while it waits the thread has the lock. The
+    work must not touch MRML or Qt.
 
     Args:
         work: work(progress, canceled) gives the result. progress(anything) publishes how far it is; canceled() says
@@ -67,7 +67,7 @@ class Job:
     def _run(self) -> None:
         try:
             self._result = self._work(self._publish, self._cancel.is_set)
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+        except BaseException as error:
             self._error = error
         finally:
             self._done.set()

@@ -85,11 +85,11 @@ class Settings:
         else:
             self._store.remove(f"{GROUP}/certificate")
 
-    def model(self, modality: str) -> str:
+    def modelFor(self, modality: str) -> str:
         """The model last used for a modality, "" where there is none."""
         return str(self._store.value(f"{GROUP}/model/{modality or 'any'}", "") or "")
 
-    def setModel(self, modality: str, name: str) -> None:
+    def setModelFor(self, modality: str, name: str) -> None:
         """Remember the model used for a modality."""
         self._store.setValue(f"{GROUP}/model/{modality or 'any'}", name)
 
