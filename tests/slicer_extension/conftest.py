@@ -93,6 +93,7 @@ def hand(qtApplication):
 def makePanel(inside, hand):
     """makePanel(makeClient=...) gives a panel on the scene; it is cleaned up after the test."""
     import slicer
+
     from MedDenoiseLib.Logic import Logic
     from MedDenoiseLib.Settings import SessionSecrets, Settings
     from MedDenoiseLib.Widget import Surroundings, Widget, makeClient

@@ -12,12 +12,13 @@ import unittest
 import unittest.mock
 from pathlib import Path
 
-import ctk_stand_in
-import qt_stand_in
-import scene
 import slicer
 import slicer.util
 from PySide6 import QtCore, QtUiTools, QtWidgets
+
+import ctk_stand_in
+import qt_stand_in
+import scene
 
 
 class qMRMLNodeComboBox(QtWidgets.QComboBox):

@@ -5,7 +5,6 @@ import pytest
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("PySide6", reason="PySide6 is not installed")
 
-import scene
 
 
 def test_button_says_what_is_missing(makePanel):
