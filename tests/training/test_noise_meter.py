@@ -8,7 +8,7 @@ import torch
 
 from meddenoise import weights
 from meddenoise.noise import normal
-from meddenoise.recipes.noise_meter import SLICES, Config, draw_batch, rectified_level, rician_level, run
+from meddenoise.recipes.noise_meter import SLICES, Config, draw_batch, rician_level, run
 from meddenoise.training.slices import Slice, SliceInfo, save_slices
 
 SCALES = {"CT": (-1000.0, 1100.0), "MR": (0.0, 500.0), "PET": (0.0, 8.0), "XR": (0.0, 255.0)}
@@ -39,10 +39,11 @@ def test_rician_level_is_that_of_drawn_magnitudes(snr):
     assert float(rician_level(torch.tensor(snr), torch.tensor(1.0))) == pytest.approx(float(drawn), rel=0.01)
 
 
-@pytest.mark.parametrize("mean", [0.0, 0.5, 1.0, 3.0])
-def test_rectified_level_is_that_of_values_cut_off_at_zero(mean):
-    drawn = (mean + normal((200_000,), torch.Generator().manual_seed(0))).clamp_min(0.0).std()
-    assert float(rectified_level(torch.tensor(mean), torch.tensor(1.0))) == pytest.approx(float(drawn), rel=0.01)
+def test_the_level_of_pet_patches_is_that_of_their_noise():
+    flat = Slice(torch.full((64, 64), 5.0), SliceInfo("PET", "a", "PET", False, 0.0, 8.0))
+    noisy, level, told = draw_batch([flat], Config(batch=60, size=48), torch.Generator().manual_seed(0))
+    assert bool(told.all())
+    assert float(((noisy - 5.0) / level).square().mean().sqrt()) == pytest.approx(1.0, rel=0.15)
 
 
 def test_the_recipe_publishes_weights_that_load(tmp_path):

@@ -16,6 +16,7 @@ from meddenoise.networks import NoiseMeter
 from meddenoise.networks.cost import gmac, parameter_count
 from meddenoise.noise_level import CELL, gaussian_blur, relative_detail
 from meddenoise.training.build import build_slices
+from meddenoise.training.physical import for_each_slice
 from meddenoise.training.slices import Slice, load_slices
 from meddenoise.weights import Card
 
@@ -24,8 +25,10 @@ MODALITIES = ("CT", "CT", "MR", "MR", "MR", "PET", "PET", "XR")
 """Drawn from with even chances."""
 SOURCES = {"CT": ("CT",), "MR": ("MR",), "PET": ("PET", "MR"), "XR": ("XR",)}
 """Real PET is never free of noise, so MR anatomy at PET's resolution stands in for most of it."""
-LEVELS = {"CT": (8.0, 120.0), "MR": (3.0, 50.0), "PET": (1.5, 20.0), "XR": (3.0, 50.0)}
+LEVELS = {"CT": (8.0, 120.0), "MR": (3.0, 50.0), "XR": (3.0, 50.0)}
 """CT: HU. Others: the 95th percentile of the slice over the level."""
+PET_DRAWS = 8
+"""Of one patch with the same parameters."""
 SHRINK = {"CT": 1.5, "MR": 2.0, "PET": 1.0, "XR": 2.5}
 """Slices are shrunk by up to 1.6 times this, if they are 200 pixels wide: that takes their own noise out."""
 
@@ -52,7 +55,7 @@ class Config:
     start: str | None = None
     left_out: tuple[str, ...] = ("Lung_Dx-A0002_B70f", "UCSF-BR-06_3DFGRE_pre")
     seed: int = 0
-    version: str = "0.1.0"
+    version: str = "0.2.0"
 
 
 def run(config: Config, data: Path, out: Path, *, report: Callable[[str], None]) -> Card:
@@ -117,23 +120,31 @@ def _noisy(modality: str, clean: Tensor, generator: torch.Generator) -> tuple[Te
     """One patch, shape (1, 1, size, size), with noise, its level and where the level is told."""
     shape = (1, 1, clean.shape[-2], clean.shape[-1])
     signal = torch.quantile(clean, 0.95).clamp_min(1e-3)
+    if modality == "PET":
+        return _pet(clean, signal, generator)
     drawn = noise.log_uniform(1, *LEVELS[modality], generator)
     typical = drawn if modality == "CT" else signal / drawn
-    ramp = modality == "CT" or (modality == "PET" and _integer(5, generator) == 0)
-    spectrum = noise.draw_ct_spectrum(1, generator) if ramp else noise.draw_smooth_spectrum(1, generator)
+    draw_spectrum = noise.draw_ct_spectrum if modality == "CT" else noise.draw_smooth_spectrum
+    spectrum = draw_spectrum(1, generator)
     level = typical * noise.smooth_field(shape, noise.uniform(1, 0.0, 0.35, generator), generator=generator)
     if modality == "MR":
         channels = [level * noise.correlated(shape, spectrum, generator=generator) for _ in range(2)]
         return noise.rician(clean, (channels[0], channels[1])), rician_level(clean, level), torch.ones_like(clean)
-    if modality in ("PET", "XR"):
+    if modality == "XR":
         relative = gaussian_blur(clean, 1.0).clamp_min(0.0) / signal + 0.03
         level = level * relative ** noise.uniform(1, 0.0, 1.0, generator)
     noisy = clean + level * noise.correlated(shape, spectrum, generator=generator)
     if modality == "CT":
         return noisy.clamp_min(-1024.0), level, (clean > -900.0).to(clean.dtype)
-    if modality == "PET":
-        return noisy.clamp_min(0.0), rectified_level(clean, level), (clean > 0.3 * level).to(clean.dtype)
     return noisy.round(), level, torch.ones_like(clean)
+
+
+def _pet(clean: Tensor, signal: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """As _noisy; the level of cut off, skewed noise is that of several draws."""
+    parameters = for_each_slice(noise.draw_pet_noise(signal.reshape(1), generator), PET_DRAWS)
+    draws = noise.pet_noise(clean.expand(PET_DRAWS, -1, -1, -1), parameters, generator=generator)
+    level = gaussian_blur(draws.var(dim=0, keepdim=True), 2.0).sqrt()
+    return draws[:1], level, (clean > 0.05 * signal).to(clean.dtype)
 
 
 def rician_level(signal: Tensor, sigma: Tensor) -> Tensor:
@@ -142,16 +153,6 @@ def rician_level(signal: Tensor, sigma: Tensor) -> Tensor:
     laguerre = (1.0 + power) * torch.special.i0e(power / 2.0) + power * torch.special.i1e(power / 2.0)
     variance = 2.0 * sigma**2 + signal**2 - math.pi / 2.0 * sigma**2 * laguerre**2
     return torch.maximum(variance, 0.1 * sigma**2).sqrt()  # rounding at large signals
-
-
-def rectified_level(mean: Tensor, sigma: Tensor) -> Tensor:
-    """Standard deviation of normal noise around a mean once negative values are set to 0."""
-    ratio = mean / sigma
-    share = torch.special.ndtr(ratio)
-    density = torch.exp(-0.5 * ratio**2) / math.sqrt(2.0 * math.pi)
-    first = mean * share + sigma * density
-    second = (mean**2 + sigma**2) * share + mean * sigma * density
-    return torch.maximum(second - first**2, 1e-3 * sigma**2).sqrt()
 
 
 def _usable(one: Slice, config: Config) -> bool:
@@ -203,7 +204,8 @@ def card_of(network: NoiseMeter, config: Config, slices: Sequence[Slice]) -> Car
         training={
             "recipe": "meddenoise.recipes.noise_meter",
             "config": asdict(config) | {"start": config.start and Path(config.start).name},
-            "noise": "CT 8-120 HU with a ramp spectrum; Rician MR of SNR 3-50; PET and X-ray that follow the signal",
+            "noise": "CT 8-120 HU with a ramp spectrum; Rician MR of SNR 3-50; PET at 5-50 % of the counts; X-ray that "
+            "follows the signal",
             "volumes": [f"{modality} {name} (subject {who}; {licence})" for modality, name, who, licence in used],
             "split": "by subject: SHA-256 of its name as a number in 0..1; below 0.15 is held back from training",
         },

@@ -18,7 +18,7 @@ LEAST_SIGNAL = 0.1
 
 
 def _ct(clean: Tensor, generator: torch.Generator) -> Tensor:
-    parameters = _for_each_slice(noise.draw_ct_noise(len(clean), generator), clean.shape[1])
+    parameters = for_each_slice(noise.draw_ct_noise(len(clean), generator), clean.shape[1])
     shape = (len(clean) * clean.shape[1], 1, clean.shape[-2], clean.shape[-1])
     added = noise.ct_noise(shape, parameters, generator=generator)
     return clean + added.reshape(clean.shape) / (CT_LIMITS[1] - CT_LIMITS[0])
@@ -46,18 +46,18 @@ The parameters are drawn once a patch; its slices get noise of the same level an
 
 def _by_slice(clean: Tensor, model: Callable[..., Tensor], parameters: Any, generator: torch.Generator) -> Tensor:
     slices = clean.reshape(-1, 1, *clean.shape[-2:])
-    return model(slices, _for_each_slice(parameters, clean.shape[1]), generator=generator).reshape(clean.shape)
+    return model(slices, for_each_slice(parameters, clean.shape[1]), generator=generator).reshape(clean.shape)
 
 
-def _for_each_slice(parameters: Any, slices: int) -> Any:
-    """Parameters with one entry per patch, repeated for its slices."""
+def for_each_slice(parameters: Any, slices: int) -> Any:
+    """Noise parameters (a dataclass of tensors, one entry per patch), each entry repeated for the slices of a patch."""
     repeated = {}
     for field in fields(parameters):
         value = getattr(parameters, field.name)
         if isinstance(value, Tensor):
             repeated[field.name] = value.repeat_interleave(slices, dim=0)
         elif is_dataclass(value):
-            repeated[field.name] = _for_each_slice(value, slices)
+            repeated[field.name] = for_each_slice(value, slices)
     return replace(parameters, **repeated)
 
 
