@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import slicer
+import vtk
 
 from MedDenoiseLib.Comparison import Comparison
+from MedDenoiseLib.Images import ijkToRas
 
 LAYOUT = 5247
 """Number of the layout; any above 100 that no other module uses."""
@@ -18,6 +21,8 @@ VIEWS = {  # singleton tag: label on the view, color of its bar
     "MedDenoiseDifference": ("Difference", "#EDD54C"),
 }
 ORIGINAL, DENOISED, DIFFERENCE = VIEWS
+EARLIER = "MedDenoise.EarlierLayout"
+"""Attribute of the layout node: the layout to go back to, saved with the scene."""
 FLAT = 1.5
 """Slices thicker than this many pixels are looked at in the plane they were taken in."""
 
@@ -54,7 +59,6 @@ class Layout:
     def __init__(self, scene: Any, applicationLogic: Any) -> None:
         self._scene = scene
         self._logic = applicationLogic
-        self._earlier: int | None = None
 
     @property
     def shown(self) -> bool:
@@ -64,8 +68,8 @@ class Layout:
 
     @property
     def canRestore(self) -> bool:
-        """Whether there is an earlier layout to go back to."""
-        return self.shown and self._earlier is not None
+        """Whether there is a layout to go back to."""
+        return self.shown
 
     def show(self, comparison: Comparison, fit: bool = True) -> None:
         """Brings the three views up with this comparison.
@@ -75,9 +79,37 @@ class Layout:
             fit: Also turns the views to the image's plane and fits it; False keeps slice and zoom, as when switching
                 between models of the same image.
         """
+        node = self._layoutNode()
+        registerLayouts(node)
+        if not self.shown:
+            node.SetAttribute(EARLIER, str(node.GetViewArrangement()))
+            node.SetViewArrangement(LAYOUT)
+        images = (comparison.original, comparison.original, comparison.difference)
+        for tag, image in zip(VIEWS, images):
+            composite = self._composite(tag)
+            composite.SetBackgroundVolumeID(image.GetID())
+            composite.SetForegroundVolumeID(comparison.denoised.GetID() if tag == DENOISED else None)
+            composite.SetForegroundOpacity(1.0 if tag == DENOISED else 0.0)
+            composite.SetLabelVolumeID(None)
+            composite.SetLinkedControl(1)
+            composite.SetHotLinkedControl(1)
+        self._legendOnlyBeside(comparison.difference)
+        if fit:
+            self._fit(comparison.original)
+
+    def showMap(self, volume: Any) -> None:
+        """Puts another map than the difference into the third view, such as the uncertainty."""
+        self._composite(DIFFERENCE).SetBackgroundVolumeID(volume.GetID())
 
     def restore(self) -> None:
-        """Goes back to the layout before show(); nothing happens where there is none."""
+        """Goes back to the layout before show(), to Slicer's four views if it is unknown."""
+        node = self._layoutNode()
+        if not self.shown:
+            return
+        earlier = int(node.GetAttribute(EARLIER) or 0)
+        known = earlier and earlier != LAYOUT and node.IsLayoutDescription(earlier)
+        node.SetViewArrangement(earlier if known else slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        node.RemoveAttribute(EARLIER)
 
     def flicker(self) -> bool:
         """Swaps original and denoised in the middle view.
@@ -85,6 +117,58 @@ class Layout:
         Returns:
             True if the denoised image is on top now.
         """
+        composite = self._composite(DENOISED)
+        denoisedOnTop = composite.GetForegroundOpacity() < 0.5
+        composite.SetForegroundOpacity(1.0 if denoisedOnTop else 0.0)
+        return denoisedOnTop
 
     def _layoutNode(self) -> Any:
         return self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+
+    def _sliceNode(self, tag: str) -> Any:
+        return self._scene.GetSingletonNode(tag, "vtkMRMLSliceNode")
+
+    def _composite(self, tag: str) -> Any:
+        logic = self._logic.GetSliceLogicByLayoutName(tag)
+        return logic.GetSliceCompositeNode() if logic else None
+
+    def _fit(self, original: Any) -> None:
+        """Turns all three to the image's plane, fits it into the first and takes over slice and zoom."""
+        for tag in VIEWS:
+            turnTo(self._sliceNode(tag), original)
+            logic = self._logic.GetSliceLogicByLayoutName(tag)
+            logic.FitSliceToBackground() if hasattr(logic, "FitSliceToBackground") else logic.FitSliceToAll()
+            logic.SnapSliceOffsetToIJK()
+
+    def _legendOnlyBeside(self, difference: Any) -> None:
+        for index in range(difference.GetNumberOfDisplayNodes()):
+            display = difference.GetNthDisplayNode(index)
+            if display.IsA("vtkMRMLColorLegendDisplayNode"):
+                display.SetViewNodeIDs([self._sliceNode(DIFFERENCE).GetID()])
+
+
+def turnTo(sliceNode: Any, volume: Any) -> None:
+    """Turns a slice view to the plane a volume is best seen in.
+
+    2D images and slices thicker than FLAT pixels are seen as they were taken, all others axially along the voxels.
+    """
+    sides = volume.GetImageData().GetDimensions()
+    spacing = volume.GetSpacing()
+    taken = sides[2] == 1 or spacing[2] > FLAT * max(spacing[:2])
+    if taken:
+        normal = np.abs(_directionToWorld(volume))
+        sliceNode.SetOrientation(("Sagittal", "Coronal", "Axial")[int(normal.argmax())])
+    else:
+        sliceNode.SetOrientation("Axial")
+    sliceNode.RotateToVolumePlane(volume)
+
+
+def _directionToWorld(volume: Any) -> np.ndarray:
+    """Where the volume's slices are stacked to, in world RAS."""
+    matrix = ijkToRas(volume)
+    points = [matrix[:3, 3], matrix[:3, 3] + matrix[:3, 2]]
+    if volume.GetParentTransformNode():
+        toWorld = vtk.vtkGeneralTransform()
+        volume.GetParentTransformNode().GetTransformToWorld(toWorld)
+        points = [np.array(toWorld.TransformPoint(*point)) for point in points]
+    return points[1] - points[0]

@@ -49,7 +49,7 @@ def _flag(name: str, default: bool) -> property:
 
 
 class Parameters:
-    """The module's choices on one vtkMRMLScriptedModuleNode, which is made when first needed and again after a scene close.
+    """The module's choices on one vtkMRMLScriptedModuleNode, made when first needed, and again after a scene close.
 
     Attributes:
         inputVolume: Volume to denoise, or None.
@@ -58,7 +58,6 @@ class Parameters:
         statisticsSegment: Id of the segment where statisticsRegion is a segmentation.
         modality: "CT", "MR", "PET", "XR", or "" while nobody has said.
         model: Name of the server's model, "" for the recommended one.
-        strength: 0 (the input) to 1 (the server's answer).
         uncertainty: Whether to ask for the uncertainty map too.
         linkWindows: Whether original and denoised keep the same window, level and colors.
         shown: Id of the comparison on display (Comparison.id), "" for none.
@@ -89,18 +88,6 @@ class Parameters:
             node.SetHideFromEditors(True)
             node = self._scene.AddNode(node)
         return node
-
-    @property
-    def strength(self) -> float:
-        """0 to 1; what is no number counts as 1."""
-        try:
-            return min(1.0, max(0.0, float(self.node.GetParameter("strength") or 1.0)))
-        except ValueError:
-            return 1.0
-
-    @strength.setter
-    def strength(self, value: float) -> None:
-        self.node.SetParameter("strength", repr(min(1.0, max(0.0, float(value)))))
 
     @property
     def shown(self) -> str:
