@@ -90,7 +90,17 @@ def hand(qtApplication):
 
 
 @pytest.fixture
-def makePanel(inside, hand):
+def unheard(monkeypatch):
+    """Errors that left a slot: Qt only prints them, so the test fails for them in the end."""
+    lost = []
+    monkeypatch.setattr(sys, "excepthook", lambda _kind, error, _traceback: lost.append(error))
+    yield
+    for error in lost:
+        raise error
+
+
+@pytest.fixture
+def makePanel(inside, hand, unheard):
     """makePanel(makeClient=...) gives a panel on the scene; it is cleaned up after the test."""
     import slicer
 

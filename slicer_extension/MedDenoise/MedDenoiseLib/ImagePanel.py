@@ -124,7 +124,7 @@ class ImagePanel:
         """The one chosen last time for this modality, else the recommended one, else the first."""
         modality, names = self.logic.parameters.modality, [model.name for model in self._models]
         recommended = [model.name for model in self._models if modality and modality in model.recommendedFor]
-        wanted = [self.logic.parameters.model, self.settings.model(modality) if modality else "", *recommended]
+        wanted = [self.logic.parameters.model, self.settings.modelFor(modality) if modality else "", *recommended]
         index = next((names.index(name) for name in wanted if name in names), 0 if names else -1)
         self._updating = True
         self.ui.modelBox.setCurrentIndex(index)
@@ -161,7 +161,7 @@ class ImagePanel:
             return
         self.logic.parameters.model = self.model.name
         if self.logic.parameters.modality:
-            self.settings.setModel(self.logic.parameters.modality, self.model.name)
+            self.settings.setModelFor(self.logic.parameters.modality, self.model.name)
         self._changed()
 
     def _onUncertainty(self, *_args: Any) -> None:

@@ -51,6 +51,7 @@ class ResultPanel:
         ui.flickerButton.clicked.connect(self.flicker)
         ui.restoreButton.clicked.connect(self._onRestore)
         ui.linkWindowsBox.toggled.connect(self._onLink)
+        ui.mapBox.toggled.connect(self._onMap)
         ui.measureSelector.currentNodeChanged.connect(self._onRegion)
         ui.segmentBox.currentIndexChanged.connect(self._onSegment)
         ui.measureButton.clicked.connect(self._onMeasure)
@@ -67,6 +68,7 @@ class ResultPanel:
         ui.comparisonBox.setCurrentIndex(self._listed.index(shown) if shown in self._listed else -1)
         ui.strengthSlider.setValue(100 * shown.strength if shown is not None else 100)
         ui.linkWindowsBox.setChecked(self.logic.parameters.linkWindows)
+        ui.mapBox.setChecked(False)  # showing a comparison brings its difference up
         ui.measureSelector.setCurrentNode(self.logic.parameters.statisticsRegion)
         self._fillSegments()
         self._updating = False
@@ -112,8 +114,9 @@ class ResultPanel:
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(str(row.source))
                 table.setItem(number, column, item)
-        height = table.horizontalHeader().sizeHint.height() if False else 30
-        table.setFixedHeight(height + 30 * max(1, len(rows)) + 4)
+        table.resizeRowsToContents()
+        rowHeights = sum(table.rowHeight(number) for number in range(len(rows)))
+        table.setFixedHeight(table.horizontalHeader().height + rowHeights + 4)
 
     def _fillSegments(self) -> None:
         """List the segments where the region is a segmentation."""
@@ -134,6 +137,7 @@ class ResultPanel:
         for widget in (ui.flickerButton, ui.linkWindowsBox, ui.figuresTable, ui.measureSelector, ui.measureButton):
             widget.setEnabled(shown is not None)
         ui.exportButton.setEnabled(shown is not None)
+        ui.mapBox.setEnabled(shown is not None and shown.uncertainty is not None)
         ui.restoreButton.setEnabled(self.logic.layout.canRestore)
 
     def _onComparison(self, *_args: Any) -> None:
@@ -182,6 +186,10 @@ class ResultPanel:
     def _onLink(self, *_args: Any) -> None:
         if not self._updating:
             self.logic.linkWindows(self.ui.linkWindowsBox.property("checked"))
+
+    def _onMap(self, *_args: Any) -> None:
+        if not self._updating:
+            self.logic.showUncertainty(self.ui.mapBox.property("checked"))
 
     def _onRegion(self, *_args: Any) -> None:
         if not self._updating:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -189,7 +190,7 @@ class Widget:
         try:
             client = self.server.client()
         except MedDenoiseError as error:
-            self.server.say(Texts.ofError(error))
+            self._onNoConnection(error)
             return
         self.server.say(_("Connecting…"))
         self.runner.start(
@@ -197,7 +198,7 @@ class Widget:
         )
 
     def _onNoConnection(self, error: Exception) -> None:
-        self.server.say(Texts.ofError(error))
+        self.server.say(self._inWords(error))
 
     def _onDenoise(self, *_args: Any) -> None:
         if self.runner.state == RUNNING:
@@ -206,8 +207,8 @@ class Widget:
             return
         try:
             self._start()
-        except MedDenoiseError as error:
-            self._end(Texts.ofError(error))
+        except Exception as error:
+            self._end(error)
 
     def _start(self) -> None:
         """Write the image and let the job send it.
@@ -232,15 +233,15 @@ class Widget:
             RUNNING,
             lambda progress, canceled: client.denoise(request, progress, canceled),
             lambda answer: self._onAnswer(prepared, answer),
-            lambda error: self._end(Texts.ofError(error)),
+            self._end,
         )
 
     def _onAnswer(self, prepared: Any, answer: Any) -> None:
         try:
             comparison = self.logic.accept(prepared, answer)
             self.logic.show(comparison)
-        except MedDenoiseError as error:
-            self._end(Texts.ofError(error))
+        except Exception as error:
+            self._end(error)
             return
         self._end(_("Done in {seconds:.1f} s.").format(seconds=answer.seconds))
         self._onComparisons()
@@ -260,10 +261,18 @@ class Widget:
         self.result.stop()
         self._removeFolder()
 
-    def _end(self, text: str) -> None:
+    def _end(self, said: Any) -> None:
+        """After a denoising, whatever became of it; an error is told in words."""
         self._removeFolder()
-        self._say(text)
+        self._say(self._inWords(said) if isinstance(said, Exception) else said)
         self.update()
+
+    @staticmethod
+    def _inWords(error: Exception) -> str:
+        """What the user reads; what nobody foresaw goes into the application's log with its traceback too."""
+        if not isinstance(error, MedDenoiseError):
+            logging.error("MedDenoise failed", exc_info=error)
+        return Texts.ofError(error)
 
     def _removeFolder(self) -> None:
         """The image that was sent and what came back are nobody's business any more."""
