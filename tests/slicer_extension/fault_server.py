@@ -54,7 +54,8 @@ class Call(http.server.BaseHTTPRequestHandler):
 
     def answer(self):
         """Do what the route says; 404 where there is none."""
-        route = self.server.routes.get((self.command, self.path.split("?")[0].split("/")[1]))
+        folder = self.path.split("?")[0].split("/")[1:2] if self.command != "CONNECT" else [""]
+        route = self.server.routes.get((self.command, *folder))
         with contextlib.suppress(OSError):
             if route is None:
                 self.reply(404, {"error": "InputError", "detail": "no such thing"})
@@ -177,12 +178,15 @@ def closedPort():
         return f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def certificate(folder, names="IP:127.0.0.1,DNS:localhost", days=2):
+def certificate(folder, names="IP:127.0.0.1,DNS:localhost", expired=False):
     """A certificate that vouches for itself, by the openssl command; returns the server's context and its file."""
     pem, key = folder / "certificate.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-days", str(days), "-subj", "/CN=server", "-addext", f"subjectAltName={names}"]
+    command += ["-days", "2", "-subj", "/CN=server", "-addext", f"subjectAltName={names}"]
     subprocess.run([*command, "-keyout", str(key), "-out", str(pem)], check=True, capture_output=True, timeout=60)
+    if expired:
+        command = ["openssl", "x509", "-in", str(pem), "-signkey", str(key), "-days", "-1", "-out", str(pem)]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, key)
     return context, str(pem)

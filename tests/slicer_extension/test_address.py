@@ -1,6 +1,7 @@
 """What a user may enter as the address of a server, and what is made of it."""
 
 import pytest
+
 from MedDenoiseLib.Address import hostOf, isThisMachine, serverAddress
 from MedDenoiseLib.Errors import AddressError
 

@@ -4,9 +4,11 @@ import ctypes
 import sys
 import threading
 import time
+from pathlib import Path
+
+import pytest
 
 import fault_server
-import pytest
 from MedDenoiseLib.Client import Client, Request
 from MedDenoiseLib.Errors import Canceled
 from MedDenoiseLib.Job import Job
@@ -95,7 +97,7 @@ def test_large_image_goes_up_and_down_beside_a_main_thread_that_never_gives_up_t
             ticks += 1
             assert ticks < MOST_TICKS, f"starved at {job.latest}"
         answer = job.result()
-    with open(answer.volumePath, "rb") as file:
+    with Path(answer.volumePath).open("rb") as file:
         assert file.read(4) == b"NRRD"
         assert file.seek(0, 2) == MEGABYTES * 1_000_000 + 4
     assert job.latest.stage == "receiving"

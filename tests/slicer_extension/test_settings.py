@@ -1,6 +1,7 @@
 """What is kept between two runs of the application, and what is not."""
 
 import pytest
+
 from MedDenoiseLib.Errors import AddressError
 from MedDenoiseLib.Settings import SessionSecrets, Settings
 

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from MedDenoiseLib.Address import isThisMachine
 from MedDenoiseLib.Errors import Canceled, ProxyInBetween, TimedOut
+from MedDenoiseLib.Faults import timeout
 
 SLICE = 0.1
 """Seconds after which a wait looks whether it is still wanted."""
@@ -63,21 +64,6 @@ class Patience:
                 self.meanwhile()
             elif time.monotonic() > end:
                 raise timeout(self._host, self.stage, self.seconds)
-
-
-def timeout(host: str, stage: str, seconds: float) -> TimedOut:
-    """The error for a wait that was too long."""
-    what = {
-        "connecting": "did not answer to our call",
-        "sending": "took in nothing of the image",
-        "waiting": "gave no answer",
-        "receiving": "sent nothing more of its answer",
-    }[stage]
-    advice = {
-        "connecting": "Check the address and the port, that the server runs, and that no firewall is in between.",
-        "waiting": "Look whether the server still works, then try again.",
-    }.get(stage, "Check the network, then try again.")
-    return TimedOut(f"{host} {what} for {seconds:.3g} seconds.", advice)
 
 
 class PatientSocket:
@@ -176,10 +162,10 @@ class Connection(http.client.HTTPConnection):
     Args:
         address: As `serverAddress` gives it.
         patience: Asked in every wait.
-        context: Which certificates to trust.
+        context: Gives the certificates to trust; called where TLS is spoken.
     """
 
-    def __init__(self, address: str, patience: Patience, context: ssl.SSLContext) -> None:
+    def __init__(self, address: str, patience: Patience, context: Callable[[], ssl.SSLContext]) -> None:
         """Connects when first used."""
         self._address = urlsplit(address)
         super().__init__(self._address.hostname or "", self._address.port)
@@ -191,13 +177,14 @@ class Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         """Connect; raises OSError, ssl.SSLError, or an error of ours."""
         self.patience.stage = "connecting"
+        context = self._context() if self._secure else None
         there = self._proxy or self._address
         sock = _connect(there.hostname or "", there.port or 80, self.patience)
         self.sock = self._live = PatientSocket(sock, self.patience)
-        if self._secure:
+        if context is not None:
             if self._proxy is not None:
                 self._askForTunnel(self._proxy)
-            self.sock.startTls(self._context, self.host)
+            self.sock.startTls(context, self.host)
 
     def target(self, route: str) -> str:
         """What to put into the request's first line."""
@@ -207,11 +194,8 @@ class Connection(http.client.HTTPConnection):
         return f"http://{self._address.netloc}{path}"
 
     def proxyHeaders(self) -> dict[str, str]:
-        """The proxy's password, where it stands between and asks for one."""
-        if self._proxy is None or self._proxy.username is None:
-            return {}
-        secret = f"{unquote(self._proxy.username)}:{unquote(self._proxy.password or '')}"
-        return {"Proxy-Authorization": "Basic " + base64.b64encode(secret.encode()).decode()}
+        """What a request has to say to a proxy that reads it; one that passes TLS through was asked before."""
+        return {} if self._secure else self._credentials()
 
     def hangUp(self) -> None:
         """Close it, whoever still reads."""
@@ -225,9 +209,16 @@ class Connection(http.client.HTTPConnection):
     def __exit__(self, *unused: Any) -> None:
         self.hangUp()
 
+    def _credentials(self) -> dict[str, str]:
+        """The proxy's password, where there is one."""
+        if self._proxy is None or self._proxy.username is None:
+            return {}
+        secret = f"{unquote(self._proxy.username)}:{unquote(self._proxy.password or '')}"
+        return {"Proxy-Authorization": "Basic " + base64.b64encode(secret.encode()).decode()}
+
     def _askForTunnel(self, proxy: SplitResult) -> None:
         there = self._address.netloc
-        headers = "".join(f"{name}: {value}\r\n" for name, value in self.proxyHeaders().items())
+        headers = "".join(f"{name}: {value}\r\n" for name, value in self._credentials().items())
         self.sock.sendall(f"CONNECT {there} HTTP/1.1\r\nHost: {there}\r\n{headers}\r\n".encode("ascii"))
         with http.client.HTTPResponse(self.sock, method="CONNECT") as response:
             response.begin()

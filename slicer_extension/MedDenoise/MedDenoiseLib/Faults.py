@@ -23,6 +23,7 @@ from MedDenoiseLib.Errors import (
     ProxyInBetween,
     Refused,
     ServerFailed,
+    TimedOut,
     Unauthorized,
     UntrustedCertificate,
     WrongService,
@@ -73,6 +74,21 @@ def _tlsFault(error: Exception, address: str) -> MedDenoiseError:
         ("is not vouched for by anyone this machine trusts", "Choose the file of the certificate that vouches."),
     )
     return UntrustedCertificate(f"The certificate of {host} {what}.", advice)
+
+
+def timeout(host: str, stage: str, seconds: float) -> TimedOut:
+    """The error for a wait that was too long."""
+    what = {
+        "connecting": "did not answer to our call",
+        "sending": "took in nothing of the image",
+        "waiting": "gave no answer",
+        "receiving": "sent nothing more of its answer",
+    }[stage]
+    advice = {
+        "connecting": "Check the address and the port, that the server runs, and that no firewall is in between.",
+        "waiting": "Look whether the server still works, then try again.",
+    }.get(stage, "Check the network, then try again.")
+    return TimedOut(f"{host} {what} for {seconds:.3g} seconds.", advice)
 
 
 def otherScheme(address: str) -> str:

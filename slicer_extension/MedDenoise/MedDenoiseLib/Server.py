@@ -33,6 +33,7 @@ class Server:
         self.address, self.host = address, hostOf(address)
         self._token, self._timeout = token.strip(), timeout
         self._consented, self._certificateFile = consented, certificateFile
+        self._trust: ssl.SSLContext | None = None
 
     def patience(self, canceled: Callable[[], bool]) -> Patience:
         """Of the usual length."""
@@ -46,7 +47,7 @@ class Server:
         """
         if not self._consented(self.host):
             raise ConsentMissing(self.host)
-        return Connection(self.address, patience, self._context())
+        return Connection(self.address, patience, self._context)
 
     def begin(self, connection: Connection, method: str, route: str, headers: dict[str, str] | None = None) -> None:
         """Connect and send the head of a request."""
@@ -102,7 +103,7 @@ class Server:
     def raiseIfTls(self, patience: Patience) -> None:
         """Raise WrongService if it speaks https where http was asked for; nothing but TLS's greeting is sent."""
         secure = otherScheme(self.address)
-        with Connection(secure, patience, self._context()) as connection:
+        with Connection(secure, patience, self._context) as connection:
             try:
                 connection.connect()
             except ssl.SSLCertVerificationError:
@@ -120,6 +121,9 @@ class Server:
         return self._token
 
     def _context(self) -> ssl.SSLContext:
+        """What is trusted; read once, because the system's list is long."""
+        if self._trust is not None:
+            return self._trust
         context = ssl.create_default_context()
         if self._certificateFile:
             try:
@@ -130,4 +134,5 @@ class Server:
                     f"{error.strerror or error}.",
                     "Choose a PEM file, one that begins with -----BEGIN CERTIFICATE-----.",
                 ) from error
+        self._trust = context
         return context

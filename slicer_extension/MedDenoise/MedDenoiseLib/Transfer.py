@@ -11,9 +11,9 @@ from typing import Any, Callable
 from urllib.parse import quote
 
 from MedDenoiseLib.Answers import result
-from MedDenoiseLib.Connection import CHUNK, SLICE, AnsweredEarly, Connection, timeout
+from MedDenoiseLib.Connection import CHUNK, SLICE, AnsweredEarly, Connection
 from MedDenoiseLib.Errors import BrokenAnswer, Canceled, MedDenoiseError
-from MedDenoiseLib.Faults import connectionFault, jsonOf
+from MedDenoiseLib.Faults import connectionFault, jsonOf, timeout
 from MedDenoiseLib.Multipart import Download, Field, FileSink, Upload, unwritable
 from MedDenoiseLib.Server import Server
 
