@@ -31,6 +31,9 @@ TEST = [
     "httpx>=0.27",
     "nibabel>=5",
     "cryptography>=41",
+    "slicer-core==5.12.4.0",  # the scene of the current stable 3D Slicer
+    "PySide6-Essentials>=6.8,<6.12",  # 6.12.0 takes a reference from None at every call on Python 3.11
+    "vermin>=1.6",
 ]
 EXPORT = ["onnx>=1.18", "onnxscript>=0.5"]
 BENCH = ["bm3d>=4", "scikit-image>=0.22", "matplotlib>=3.8"]

@@ -35,6 +35,12 @@ class Store(dict):
         self.pop(key, None)
 
 
+@pytest.fixture
+def makeStore():
+    """makeStore() gives settings in memory."""
+    return Store
+
+
 @pytest.fixture(scope="session")
 def qtApplication():
     """The QApplication, without a screen."""

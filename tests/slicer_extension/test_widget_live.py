@@ -7,6 +7,7 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("PySide6", reason="PySide6 is not installed")
 
 import slicer.util
+
 from scene import GRIDS, phantom
 
 

@@ -116,7 +116,7 @@ class ResultPanel:
                 table.setItem(number, column, item)
         table.resizeRowsToContents()
         rowHeights = sum(table.rowHeight(number) for number in range(len(rows)))
-        table.setFixedHeight(table.horizontalHeader().height + rowHeights + 4)
+        table.setFixedHeight(table.horizontalHeader().property("height") + rowHeights + 4)
 
     def _fillSegments(self) -> None:
         """List the segments where the region is a segmentation."""

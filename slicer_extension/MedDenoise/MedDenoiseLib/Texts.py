@@ -14,8 +14,8 @@ def help() -> str:
     return _(
         "<p>Takes the noise out of CT, MR, PET and X-ray images by a MedDenoise server that you run or choose. The"
         " image is sent to that server and to nowhere else, after you agreed. The input is never changed; original,"
-        " denoised and difference are shown side by side.</p><p><b>Research use, not a medical device.</b> Denoising cannot add"
-        " information: structure in the difference is structure that was taken away.</p>"
+        " denoised and difference are shown side by side.</p><p><b>Research use, not a medical device.</b> Denoising"
+        " cannot add information: structure in the difference is structure that was taken away.</p>"
         '<p><a href="{documentation}">Documentation</a>, <a href="{issues}">report a problem</a>.</p>'
     ).format(documentation=Links.DOCUMENTATION, issues=Links.ISSUES)
 

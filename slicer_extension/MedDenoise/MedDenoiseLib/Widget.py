@@ -79,7 +79,7 @@ class Widget:
         self.logic.onChanged = self._onComparisons
         ui.connectButton.clicked.connect(self._onConnect)
         ui.denoiseButton.clicked.connect(self._onDenoise)
-        self._key = qt.QShortcut(around.window or widget)
+        self._key = qt.QShortcut(widget if around.window is None else around.window)
         self._key.setKey(qt.QKeySequence(FLICKER_KEY))
         self._key.activated.connect(self.result.flicker)
         self._key.setEnabled(False)
