@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import slicer
+import slicer.util
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleTest,
@@ -68,10 +69,67 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         if self.panel is not None:
             self.panel.cleanup()
+            self.panel = None
 
 
 class MedDenoiseTest(ScriptedLoadableModuleTest):
-    """The module's self-test: everything but a server, which Testing/Python/MedDenoiseServerTest.py brings."""
+    """The module's self-test, without a server: an image goes through everything but the network.
+
+    Testing/Python/MedDenoiseServerTest.py does the same with a server.
+    """
+
+    def setUp(self):
+        """Begins with an empty scene."""
+        slicer.mrmlScene.Clear(0)
 
     def runTest(self):
         """Runs all."""
+        self.setUp()
+        self.testResultsKeepTheGridAndTheInput()
+        self.setUp()
+        self.testLabelMapsAreRefused()
+
+    def testResultsKeepTheGridAndTheInput(self):
+        """The file that would be sent, taken for an answer, gives a difference of zero on the input's own grid."""
+        import tempfile
+        from types import SimpleNamespace
+
+        import numpy as np
+
+        from MedDenoiseLib.Logic import Logic
+
+        self.delayDisplay("A volume goes out and comes back")
+        values = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+        volume = slicer.util.addVolumeFromArray(values, name="MedDenoise self-test")
+        volume.SetSpacing(0.5, 0.7, 3.0)
+        logic = Logic(slicer.mrmlScene, slicer.app.applicationLogic())
+        with tempfile.TemporaryDirectory() as folder:
+            prepared = logic.prepare(volume, None, folder, "CT")
+            answer = SimpleNamespace(
+                volumePath=prepared.path,
+                uncertaintyPath=None,
+                figures={},
+                warnings=(),
+                model="none",
+                version="0",
+                seconds=0.0,
+                settings={},
+            )
+            comparison = logic.accept(prepared, answer)
+        self.assertTrue(np.array_equal(slicer.util.arrayFromVolume(volume), values))
+        self.assertTrue(np.array_equal(slicer.util.arrayFromVolume(comparison.denoised), values))
+        self.assertFalse(slicer.util.arrayFromVolume(comparison.difference).any())
+        self.assertEqual(comparison.denoised.GetSpacing(), volume.GetSpacing())
+        logic.close()
+
+    def testLabelMapsAreRefused(self):
+        """What is no image is refused with a reason."""
+        from MedDenoiseLib.Errors import MedDenoiseError
+        from MedDenoiseLib.Logic import Logic
+
+        self.delayDisplay("A label map is refused")
+        logic = Logic(slicer.mrmlScene, slicer.app.applicationLogic())
+        labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+        with self.assertRaises(MedDenoiseError):
+            logic.check(labels)
+        logic.close()
