@@ -43,7 +43,8 @@ class PETNoise:
 def draw_pet_noise(activity: Tensor, generator: torch.Generator) -> PETNoise:
     """Draw fractions of 5 to 50 % of the counts, for images with the given reference activities.
 
-    Coefficients of variation at full counts of 3 to 30 %; OSEM in five of six images; blurs of 1 to 4 pixels.
+    Coefficients of variation at full counts of 3 to 30 %; OSEM in five of six images; blurs of 0.5 to 4 pixels
+    (pixels may be wider than the post-filter).
 
     Args:
         activity: In the image's unit, positive, shape (batch,), on the generator's device.
@@ -57,7 +58,7 @@ def draw_pet_noise(activity: Tensor, generator: torch.Generator) -> PETNoise:
         variation=log_uniform(batch, 0.03, 0.3, generator),
         activity=activity,
         power=torch.where(ramp, torch.zeros_like(power), power),
-        fwhm=log_uniform(batch, 1.0, 4.0, generator),
+        fwhm=log_uniform(batch, 0.5, 4.0, generator),
         ramp=ramp,
     )
 
