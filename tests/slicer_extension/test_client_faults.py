@@ -390,7 +390,11 @@ def test_date_to_come_back_at(fails):
         assert 20 < fails(Errors.Busy, running.address).retryAfter <= 30
 
 
-def test_server_that_goes_away_between_connecting_and_the_image(fails):
-    with server() as running:
-        running.routes["GET", "info"] = lambda call: (running.socket.close(), call.reply(200, INFO))
+def test_server_that_goes_away_before_the_image_is_sent(fails):
+    def leave(call):
+        running.shutdown()
+        running.server_close()
+        call.reply(200, INFO)
+
+    with server({("GET", "info"): leave}) as running:
         fails(Errors.CannotConnect, running.address, image=True)

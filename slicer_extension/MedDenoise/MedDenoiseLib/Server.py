@@ -45,9 +45,7 @@ class Server:
         Raises:
             ConsentMissing: The user has not agreed to the host.
         """
-        if not self._consented(self.host):
-            raise ConsentMissing(self.host)
-        return Connection(self.address, patience, self._context)
+        return self._connection(self.address, patience)
 
     def begin(self, connection: Connection, method: str, route: str, headers: dict[str, str] | None = None) -> None:
         """Connect and send the head of a request."""
@@ -103,7 +101,7 @@ class Server:
     def raiseIfTls(self, patience: Patience) -> None:
         """Raise WrongService if it speaks https where http was asked for; nothing but TLS's greeting is sent."""
         secure = otherScheme(self.address)
-        with Connection(secure, patience, self._context) as connection:
+        with self._connection(secure, patience) as connection:
             try:
                 connection.connect()
             except ssl.SSLCertVerificationError:
@@ -112,6 +110,11 @@ class Server:
                 patience.check()
                 return
         raise WrongService(f"{self.host} speaks https at this port, not http.", f"Enter {secure} instead.")
+
+    def _connection(self, address: str, patience: Patience) -> Connection:
+        if not self._consented(self.host):
+            raise ConsentMissing(self.host)
+        return Connection(address, patience, self._context)
 
     def _checkedToken(self) -> str:
         if not (self._token.isascii() and self._token.isprintable()) or " " in self._token:
