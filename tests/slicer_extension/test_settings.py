@@ -72,6 +72,14 @@ def test_agreement_holds_for_one_host_until_it_is_withdrawn(store):
     assert Settings(store).hasAgreed("b.example")
 
 
+def test_agreement_is_asked_for_without_touching_qt(store):
+    settings = Settings(store)
+    settings.agree("a.example")
+    store.value = None  # the job's thread asks, and Qt's settings belong to the GUI's
+    assert settings.hasAgreed("a.example")
+    assert not settings.hasAgreed("b.example")
+
+
 def test_model_is_remembered_by_modality(store):
     Settings(store).setModelFor("CT", "student")
     assert Settings(store).modelFor("CT") == "student"

@@ -32,8 +32,9 @@ class Settings:
     """
 
     def __init__(self, store: Store) -> None:
-        """Reads nothing yet."""
+        """Reads the agreements, which are asked for from other threads than the store's."""
         self._store = store
+        self._agreed = tuple(self._list("agreedHosts"))
 
     @property
     def addresses(self) -> list[str]:
@@ -58,20 +59,20 @@ class Settings:
     @property
     def agreedHosts(self) -> list[str]:
         """Hosts that may see images, in the order of agreement."""
-        return self._list("agreedHosts")
+        return list(self._agreed)
 
     def agree(self, host: str) -> None:
         """The user agreed to this host."""
-        if host and host not in self.agreedHosts:
-            self._keep("agreedHosts", [*self.agreedHosts, host])
+        if host and host not in self._agreed:
+            self._keepAgreed((*self._agreed, host))
 
     def withdraw(self, host: str) -> None:
         """The user no longer agrees."""
-        self._keep("agreedHosts", [other for other in self.agreedHosts if other != host])
+        self._keepAgreed(tuple(other for other in self._agreed if other != host))
 
     def hasAgreed(self, host: str) -> bool:
-        """Whether the host may see images; made for Client's `consented`."""
-        return host in self.agreedHosts
+        """Whether the host may see images; made for Client's `consented`, and safe to ask from any thread."""
+        return host in self._agreed
 
     @property
     def certificate(self) -> str:
@@ -92,6 +93,10 @@ class Settings:
     def setModelFor(self, modality: str, name: str) -> None:
         """Remember the model used for a modality."""
         self._store.setValue(f"{GROUP}/model/{modality or 'any'}", name)
+
+    def _keepAgreed(self, hosts: tuple[str, ...]) -> None:
+        self._agreed = hosts
+        self._keep("agreedHosts", list(hosts))
 
     def _list(self, key: str) -> list[str]:
         """One text with blanks between: QSettings gives lists of one back as a text, and no entry has a blank."""
