@@ -36,6 +36,11 @@ class Application:
         self.scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
         self.colorLogic = slicer.vtkSlicerColorLogic()  # without a scene: it would look for Slicer's own color files
         self.volumesLogic = self._module(slicer.vtkSlicerVolumesLogic, "Volumes")
+        others = {
+            "Sequences": slicer.vtkSlicerSequencesLogic,
+            "Segmentations": slicer.vtkSlicerSegmentationsModuleLogic,
+        }
+        self.others = [self._module(logic, name) for name, logic in others.items()]  # they make their nodes known
         self.linkLogic = slicer.vtkMRMLSliceLinkLogic()
         self.linkLogic.SetMRMLApplicationLogic(self.logic)
         self.linkLogic.SetMRMLScene(self.scene)
@@ -54,11 +59,14 @@ class Application:
         """Takes the scene away from its logics first: they would make singleton nodes anew without end."""
         self.scene.RemoveObserver(self._observation)
         slices = self.logic.GetSliceLogics()
-        for index in range(slices.GetNumberOfItems()):
-            slices.GetItemAsObject(index).SetMRMLScene(None)
-        slices.RemoveAllItems()
-        for logic in (self.linkLogic, self.layoutLogic, self.volumesLogic, self.colors, self.logic):
+        logics = [slices.GetItemAsObject(index) for index in range(slices.GetNumberOfItems())]
+        for logic in (*logics, self.linkLogic, self.layoutLogic, *self.others, self.volumesLogic, self.colors):
             logic.SetMRMLScene(None)
+            logic.SetMRMLApplicationLogic(None)
+        slices.RemoveAllItems()
+        for name in ("Colors", "Volumes", "Sequences", "Segmentations"):
+            self.logic.SetModuleLogic(name, None)
+        self.logic.SetMRMLScene(None)
         self.scene.Clear(1)
         slicer.mrmlScene = None
 
@@ -170,6 +178,7 @@ def smooth(values):
 
 NRRD_TYPES = {"int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"}
 NRRD_TYPES.update({"float": "f4", "double": "f8"})
+OTHER_NAMES = {"short": "int16", "unsigned short": "uint16", "unsigned char": "uint8"}
 
 
 def readNrrd(path):
@@ -177,7 +186,7 @@ def readNrrd(path):
     head, _, data = Path(path).read_bytes().partition(b"\n\n")
     fields = dict(line.split(": ", 1) for line in head.decode().splitlines()[1:] if not line.startswith("#"))
     shape = [int(side) for side in fields["sizes"].split()][::-1]
-    return fields, np.frombuffer(data, NRRD_TYPES[fields["type"]]).reshape(shape)
+    return fields, np.frombuffer(data, NRRD_TYPES[OTHER_NAMES.get(fields["type"], fields["type"])]).reshape(shape)
 
 
 def writeNrrd(path, fields, values):

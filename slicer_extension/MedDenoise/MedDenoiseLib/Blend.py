@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import slicer
 
 from MedDenoiseLib.Comparison import Comparison
-from MedDenoiseLib.Difference import updateDifference, workingType
-from MedDenoiseLib.Images import ROLE, makeVolume, modified, voxels, voxelsOn
+from MedDenoiseLib.Difference import workingType
+from MedDenoiseLib.Images import addDisplay, makeVolume, modified, voxels, voxelsOn
 from MedDenoiseLib.WindowLink import copyLook
 
 
@@ -35,34 +34,36 @@ def setStrength(comparison: Comparison, strength: float) -> None:
     if comparison.answer is denoised:
         _keepAnswer(comparison)
         after = voxelsOn(comparison.original, comparison.answer)
-    _mix(before, after, strength, voxelsOn(comparison.original, denoised))
+    change = voxelsOn(comparison.original, comparison.difference)
+    _mix(before, after, strength, voxelsOn(comparison.original, denoised), change)
     comparison.strength = strength
     modified(denoised)
-    updateDifference(comparison.original, denoised, comparison.difference)
+    modified(comparison.difference)
 
 
 def _keepAnswer(comparison: Comparison) -> None:
     denoised = comparison.denoised
-    scene = denoised.GetScene()
-    answer = makeVolume(scene, f"{denoised.GetName()}, full strength", denoised, voxels(denoised), "answer")
-    display = slicer.vtkMRMLScalarVolumeDisplayNode()
-    copyLook(denoised.GetDisplayNode(), display)
-    answer.SetAndObserveDisplayNodeID(scene.AddNode(display).GetID())
-    answer.SetAttribute(ROLE, "answer")
+    answer = makeVolume(
+        denoised.GetScene(), f"{denoised.GetName()}, full strength", denoised, voxels(denoised), "answer"
+    )
+    copyLook(denoised.GetDisplayNode(), addDisplay(answer))
     comparison.refer("answer", answer)
 
 
-def _mix(before: np.ndarray, after: np.ndarray, strength: float, out: np.ndarray) -> None:
-    """Fills ``out`` slice by slice, which stays in the processor's cache."""
-    if strength in (0.0, 1.0):
-        out[...] = after if strength else before
-        return
+def _mix(before: np.ndarray, after: np.ndarray, strength: float, out: np.ndarray, change: np.ndarray) -> None:
+    """Fills ``out`` and ``change`` (before minus out) slice by slice, which stays in the processor's cache."""
     kind = workingType(before.dtype)
-    mixed = np.empty(before.shape[1:], kind)
-    for here, there, target in zip(before, after, out):
-        np.subtract(there, here, out=mixed, dtype=kind, casting="unsafe")
+    original, mixed = np.empty(before.shape[1:], kind), np.empty(before.shape[1:], kind)
+    for here, there, target, left in zip(before, after, out, change):
+        if strength in (0.0, 1.0):
+            target[...] = there if strength else here
+            np.subtract(here, target, out=left, dtype=kind, casting="unsafe")
+            continue
+        original[...], mixed[...] = here, there
+        mixed -= original
         mixed *= kind(strength)
-        np.add(mixed, here, out=mixed, dtype=kind, casting="unsafe")
+        mixed += original
         if out.dtype.kind in "iu":
             np.rint(mixed, out=mixed)
         target[...] = mixed
+        np.subtract(original, mixed, out=left, casting="unsafe")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from MedDenoiseLib.Images import makeVolume, modified, unitOf, voxels, voxelsOn
+from MedDenoiseLib.Images import addDisplay, makeVolume, unitOf, voxels, voxelsOn
 from MedDenoiseLib.Input import nodesOf
 
 COLORS = "MedDenoise difference"
@@ -19,7 +19,7 @@ TAIL = 99.5
 
 
 def makeDifference(scene: Any, name: str, original: Any, denoised: Any, colorLogic: Any = None) -> Any:
-    """Adds the volume `name`: original minus denoised, float32, in the original's unit.
+    """Adds the volume ``name``: original minus denoised, float32, in the original's unit.
 
     The window is symmetric, so that zero has the neutral color, and stays when the strength changes, so that a weaker
     denoising looks weaker.
@@ -31,25 +31,17 @@ def makeDifference(scene: Any, name: str, original: Any, denoised: Any, colorLog
         denoised: Volume node on the same grid, at full strength.
         colorLogic: vtkSlicerColorLogic that draws the legend; None, or one too old for it: no legend.
     """
-    node = makeVolume(scene, name, original, np.empty(voxels(original).shape, np.float32), "difference")
-    updateDifference(original, denoised, node)
-    display = slicer.vtkMRMLScalarVolumeDisplayNode()
-    display.SetAutoWindowLevel(0)
+    before, after = voxels(original), voxelsOn(original, denoised)
+    change = np.empty(before.shape, np.float32)
+    kind = workingType(before.dtype)
+    for here, there, out in zip(before, after, change):
+        np.subtract(here, there, out=out, dtype=kind, casting="unsafe")
+    node = makeVolume(scene, name, original, change, "difference")
+    display = addDisplay(node)
     display.SetWindowLevel(2.0 * _reach(voxels(node)), 0.0)
     display.SetAndObserveColorNodeID(colorTable(scene).GetID())
-    node.SetAndObserveDisplayNodeID(scene.AddNode(display).GetID())
     _addLegend(node, colorLogic)
     return node
-
-
-def updateDifference(original: Any, denoised: Any, difference: Any) -> None:
-    """Fills the difference anew; subtracted in float32 where that is exact or the images' own type, else in float64."""
-    before, after = voxels(original), voxelsOn(original, denoised)
-    target = voxelsOn(original, difference)
-    kind = workingType(before.dtype)
-    for here, there, out in zip(before, after, target):
-        np.subtract(here, there, out=out, dtype=kind, casting="unsafe")
-    modified(difference)
 
 
 def workingType(dtype: np.dtype) -> type:
@@ -65,6 +57,7 @@ def colorTable(scene: Any) -> Any:
     node = slicer.vtkMRMLColorTableNode()
     node.SetName(COLORS)
     node.SetTypeToUser()
+    node.SetHideFromEditors(False)
     node.SetAttribute("Category", "MedDenoise")
     node.SetNumberOfColors(256)
     where = np.linspace(-1, 1, 255)

@@ -21,8 +21,7 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def writeForServer(node: Any, box: Box | None, path: str) -> None:
     """Writes voxels, type and grid; no name, attribute or tag of the node.
 
-    Written here because Slicer's own writer copies the node's attributes into the header, and turns the slices of
-    left-handed volumes round.
+    Written here because Slicer's own writers copy the node's attributes into the header.
 
     Args:
         node: Scalar volume node.
@@ -72,7 +71,7 @@ def readBack(path: str, node: Any, box: Box | None) -> np.ndarray:
     if not os.path.isfile(path) or not storage.ReadData(read) or read.GetImageData() is None:
         raise GeometryError("The server's answer is no image that can be read.", "Ask whoever runs the server.")
     shape = box.shape if box else voxels(node).shape
-    return inOrder(voxels(read).copy(), ijkToRas(read), gridOf(node, box), shape)
+    return inOrder(voxels(read), ijkToRas(read), gridOf(node, box), shape)
 
 
 def asType(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 import slicer.util
 import vtk
+from vtk.util import numpy_support
 
 from MedDenoiseLib.Errors import MedDenoiseError
 
@@ -70,12 +71,25 @@ def makeVolume(scene: Any, name: str, like: Any, array: np.ndarray, role: str) -
     return node
 
 
+def addDisplay(node: Any) -> Any:
+    """Gives a volume of the scene its vtkMRMLScalarVolumeDisplayNode and returns it.
+
+    Its window is left to the caller instead of looking for one. In the scene first: outside of it, a display node does
+    not find its colors.
+    """
+    display = slicer.vtkMRMLScalarVolumeDisplayNode()
+    display.SetAutoWindowLevel(0)
+    display = node.GetScene().AddNode(display)
+    node.SetAndObserveDisplayNodeID(display.GetID())
+    return display
+
+
 def imageOf(array: np.ndarray) -> Any:
     """A vtkImageData holding a copy of (slices, rows, columns)."""
     image = vtk.vtkImageData()
     image.SetDimensions(*array.shape[::-1])
-    image.AllocateScalars(vtk.util.numpy_support.get_vtk_array_type(array.dtype), 1)
-    held = vtk.util.numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
+    image.AllocateScalars(numpy_support.get_vtk_array_type(array.dtype), 1)
+    held = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
     held.reshape(array.shape)[...] = array
     return image
 
@@ -83,7 +97,7 @@ def imageOf(array: np.ndarray) -> Any:
 def voxelsOn(reference: Any, node: Any) -> np.ndarray:
     """The voxels of one volume in the voxel order of another that covers the same grid.
 
-    Slicer's file formats turn the slices of a left-handed volume round: after a scene was saved and loaded, volumes
+    Slicer's usual reader turns the slices of a left-handed volume round: after a scene was saved and loaded, volumes
     that were made voxel by voxel for each other may be stored in different order.
 
     Args:

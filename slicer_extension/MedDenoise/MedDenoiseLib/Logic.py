@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, Callable, Protocol
-
-import slicer
 
 from MedDenoiseLib import Blend, Export, Input, Statistics
 from MedDenoiseLib.Comparison import Comparison
-from MedDenoiseLib.Images import ROLE, makeVolume, voxels
+from MedDenoiseLib.Images import ROLE, addDisplay, makeVolume, voxels
 from MedDenoiseLib.Layout import Layout, registerLayouts
 from MedDenoiseLib.Parameters import Parameters
 from MedDenoiseLib.Prepared import Prepared
@@ -59,7 +58,7 @@ class Logic:
             scene.EndImportEvent: self.sceneOpened,
             scene.NodeRemovedEvent: self._nodeRemoved,
         }
-        self._tags = [scene.AddObserver(event, lambda *_, call=call: call()) for event, call in events.items()]
+        self._tags = [_observe(scene, event, call) for event, call in events.items()]
         if scene.GetFirstNodeByClass("vtkMRMLLayoutNode"):
             registerLayouts(scene.GetFirstNodeByClass("vtkMRMLLayoutNode"))
 
@@ -257,9 +256,19 @@ class Logic:
         original = makeVolume(self._scene, f"{prepared.name} original", snapshot, voxels(snapshot), "")
         source = prepared.node.GetDisplayNode()
         if source:
-            display = slicer.vtkMRMLScalarVolumeDisplayNode()
-            copyLook(source, display)
-            original.SetAndObserveDisplayNodeID(self._scene.AddNode(display).GetID())
+            copyLook(source, addDisplay(original))
         if prepared.node.GetScene() is self._scene:
             placeBeside(prepared.node, original)
         return original
+
+
+def _observe(scene: Any, event: int, call: Callable[[], None]) -> int:
+    """Observes weakly: a scene that outlives the logic, or dies with it, must not call it any more."""
+    method = weakref.WeakMethod(call)
+
+    def observed(*_: Any) -> None:
+        alive = method()
+        if alive:
+            alive()
+
+    return scene.AddObserver(event, observed)

@@ -9,6 +9,7 @@ import numpy as np
 import slicer
 import slicer.util
 import vtk
+from vtk.util import numpy_support
 
 from MedDenoiseLib.Images import ijkToRas, voxels
 from MedDenoiseLib.Input import InputError
@@ -215,7 +216,7 @@ def _segmentMask(volume: Any, segmentation: Any, segment: str) -> tuple[Box, np.
     grid.UnRegister(None)
     resampled = slicer.vtkOrientedImageData()
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(found, grid, resampled)
-    mask = vtk.util.numpy_support.vtk_to_numpy(resampled.GetPointData().GetScalars()).reshape(voxels(volume).shape) > 0
+    mask = numpy_support.vtk_to_numpy(resampled.GetPointData().GetScalars()).reshape(voxels(volume).shape) > 0
     return _filled(Box((0, 0, 0), mask.shape), mask, name)
 
 

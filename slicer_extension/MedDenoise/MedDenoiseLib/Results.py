@@ -6,12 +6,11 @@ import os
 from typing import Any
 
 import numpy as np
-import slicer
 
 from MedDenoiseLib.Comparison import Comparison
 from MedDenoiseLib.Difference import legendOf, makeDifference, removeUnusedColors
 from MedDenoiseLib.Exchange import asType, readBack
-from MedDenoiseLib.Images import makeVolume, voxels
+from MedDenoiseLib.Images import addDisplay, makeVolume, voxels
 from MedDenoiseLib.Region import Region
 from MedDenoiseLib.WindowLink import copyLook
 
@@ -78,19 +77,15 @@ class Results:
     def _showLike(self, denoised: Any) -> None:
         if self._original.GetDisplayNode() is None:
             self._original.CreateDefaultDisplayNodes()
-        display = slicer.vtkMRMLScalarVolumeDisplayNode()
-        copyLook(self._original.GetDisplayNode(), display)
-        denoised.SetAndObserveDisplayNodeID(self._scene.AddNode(display).GetID())
+        copyLook(self._original.GetDisplayNode(), addDisplay(denoised))
 
     def _addUncertainty(self, name: str, spread: np.ndarray) -> Any:
         node = makeVolume(self._scene, f"{name} uncertainty", self._original, spread, "uncertainty")
         flat = spread.reshape(-1)
         high = float(np.percentile(flat[:: max(1, flat.size // 1_000_000)], 99.5)) or float(flat.max()) or 1.0
-        display = slicer.vtkMRMLScalarVolumeDisplayNode()
-        display.SetAutoWindowLevel(0)
+        display = addDisplay(node)
         display.SetWindowLevelMinMax(0.0, high)
         display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
-        node.SetAndObserveDisplayNodeID(self._scene.AddNode(display).GetID())
         return node
 
 
