@@ -77,13 +77,17 @@ class Hand:
     def askFolder(self):
         return self.folder
 
+    def turn(self):
+        """One turn of the event loop."""
+        self._application.processEvents()
+        time.sleep(0.001)
+
     def until(self, condition, seconds=60):
         """Let the event loop run until something is so."""
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "it did not happen in time"
-            self._application.processEvents()
-            time.sleep(0.001)
+            self.turn()
 
     def idle(self, panel, seconds=120):
         """Let the event loop run until the panel is at rest."""

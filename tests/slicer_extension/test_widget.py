@@ -270,7 +270,7 @@ class TestDenoising:
         assert ready.runner.state == "idle"
         assert not Path(client.requests[0].folder).exists()
         client.go.set()
-        hand.until(lambda: True)
+        hand.turn()
         assert ready.logic.comparisons == []
         assert not ready.ui.denoiseButton.isEnabled()
 
