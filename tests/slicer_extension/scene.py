@@ -137,8 +137,8 @@ def phantom(shape=(6, 20, 24), dtype=np.int16, seed=0):
     return image.astype(dtype) if np.dtype(dtype).kind == "f" else np.rint(image).astype(dtype)
 
 
-@pytest.fixture
-def app():
+@pytest.fixture(name="app")
+def applicationOfTest():
     application = Application()
     yield application
     application.close()

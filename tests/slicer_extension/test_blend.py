@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scene import GRIDS, app, compare, phantom  # noqa: F401
 
 from MedDenoiseLib.Images import GeometryError, voxels
+from scene import GRIDS, applicationOfTest, compare, phantom  # noqa: F401
 
 TYPES = [np.int16, np.uint16, np.uint8, np.float32, np.float64]
 

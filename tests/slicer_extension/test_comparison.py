@@ -1,11 +1,11 @@
 """Comparisons in the scene: several kept side by side, found again, and the windows linked."""
 
 import pytest
-from scene import FIGURES, app, compare, phantom, serve, slicer, smooth  # noqa: F401
 
 from MedDenoiseLib.Comparison import Comparison
 from MedDenoiseLib.Logic import Logic
 from MedDenoiseLib.WindowLink import WindowLink
+from scene import FIGURES, applicationOfTest, compare, phantom, serve, slicer, smooth  # noqa: F401
 
 
 def test_comparison_remembers_what_made_it(app, tmp_path):

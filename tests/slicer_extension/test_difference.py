@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import vtk
-from scene import FIGURES, GRIDS, app, compare, phantom, serve, slicer, smooth  # noqa: F401
 from vtk.util import numpy_support
 
 from MedDenoiseLib.Difference import COLORS, colorTable, legendOf
 from MedDenoiseLib.Images import ijkToRas, voxels
 from MedDenoiseLib.Logic import Logic
+from scene import FIGURES, GRIDS, applicationOfTest, compare, phantom, serve, slicer, smooth  # noqa: F401
 
 
 def pixels(node):

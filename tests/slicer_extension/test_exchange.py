@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from scene import GRIDS, app, grid, phantom, readNrrd, slicer, vectors, writeNrrd  # noqa: F401
 
 from MedDenoiseLib.Exchange import asType, readBack, writeForServer
 from MedDenoiseLib.Images import GeometryError, ijkToRas, inOrder, voxels, voxelsOn
 from MedDenoiseLib.Region import Box
+from scene import GRIDS, applicationOfTest, grid, phantom, readNrrd, slicer, vectors, writeNrrd  # noqa: F401
 
 TYPES = [np.int16, np.uint16, np.uint8, np.float32, np.float64, np.int8, np.int32, np.uint32]
 BOX = Box((1, 3, 5), (4, 11, 20))

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import vtk
-from scene import app, compare, phantom, slicer  # noqa: F401
 
 from MedDenoiseLib.Input import InputError, activeVolume, checkInput, guessModality
+from scene import applicationOfTest, compare, phantom, slicer  # noqa: F401
 
 
 def coded(value, meaning):

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scene import GRIDS, app, compare, grid, phantom, serve, slicer, smooth  # noqa: F401
 
 from MedDenoiseLib.Layout import DENOISED, DIFFERENCE, LAYOUT, ORIGINAL, VIEWS, registerLayouts
+from scene import GRIDS, applicationOfTest, compare, grid, phantom, serve, slicer, smooth  # noqa: F401
 
 
 def sliceLogic(app, tag):

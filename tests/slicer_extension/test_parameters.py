@@ -1,9 +1,9 @@
 """What the user chose is kept in the scene."""
 
 import pytest
-from scene import app, phantom, slicer  # noqa: F401
 
 from MedDenoiseLib.Parameters import Parameters
+from scene import applicationOfTest, phantom, slicer  # noqa: F401
 
 
 def test_nothing_is_chosen_at_first(app):

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import vtk
-from scene import GRIDS, app, grid, phantom, serve, slicer  # noqa: F401
 
 from MedDenoiseLib.Images import ijkToRas, voxels
 from MedDenoiseLib.Input import InputError
 from MedDenoiseLib.Logic import Logic
 from MedDenoiseLib.Region import maskOf, regionOf
+from scene import GRIDS, applicationOfTest, grid, phantom, serve, slicer  # noqa: F401
 
 BIG = (10, 80, 90)
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from scene import GRIDS, Application, app, compare, phantom, slicer, smooth  # noqa: F401
 
 from MedDenoiseLib.Difference import COLORS
 from MedDenoiseLib.Images import voxels, voxelsOn
 from MedDenoiseLib.Layout import LAYOUT, VIEWS
 from MedDenoiseLib.Logic import Logic
+from scene import GRIDS, Application, applicationOfTest, compare, phantom, slicer, smooth  # noqa: F401
 
 
 def save(app, folder):
@@ -97,7 +97,7 @@ def test_loaded_comparison_has_linked_windows(app, tmp_path):
 
 
 def test_scene_added_to_another_brings_its_comparisons_along(app, tmp_path):
-    logic, comparison = compare(app, tmp_path)
+    logic, _ = compare(app, tmp_path)
     path = save(app, tmp_path / "saved")
     told = []
     logic.onChanged = lambda: told.append(len(logic.comparisons))

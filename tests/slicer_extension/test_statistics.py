@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scene import FIGURES, app, compare, phantom  # noqa: F401
 
 from MedDenoiseLib.Input import InputError
+from scene import FIGURES, applicationOfTest, compare, phantom  # noqa: F401
 
 SHAPE = (4, 64, 64)
 NOISE = np.random.default_rng(3).normal(0, 10, SHAPE).astype(np.float32)

@@ -71,7 +71,8 @@ def exportDicom(
     Raises:
         ExportError: No study, no exporter, or it failed.
     """
-    exporter, mark = exporter or slicersExporter(), mark or markWithPydicom
+    exporter = slicersExporter() if exporter is None else exporter
+    mark = markWithPydicom if mark is None else mark
     denoised = comparison.denoised
     hierarchy = denoised.GetScene().GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
     study = _studyOf(hierarchy, comparison)

@@ -58,7 +58,7 @@ class Logic:
             scene.EndImportEvent: self.sceneOpened,
             scene.NodeRemovedEvent: self._nodeRemoved,
         }
-        self._tags = [_observe(scene, event, call) for event, call in events.items()]
+        self._tags = [scene.AddObserver(event, _Weakly(call)) for event, call in events.items()]
         if scene.GetFirstNodeByClass("vtkMRMLLayoutNode"):
             registerLayouts(scene.GetFirstNodeByClass("vtkMRMLLayoutNode"))
 
@@ -262,13 +262,17 @@ class Logic:
         return original
 
 
-def _observe(scene: Any, event: int, call: Callable[[], None]) -> int:
-    """Observes weakly: a scene that outlives the logic, or dies with it, must not call it any more."""
-    method = weakref.WeakMethod(call)
+class _Weakly:
+    """Calls a method as long as its object lives: a scene that outlives the logic must not call it any more.
 
-    def observed(*_: Any) -> None:
-        alive = method()
-        if alive:
-            alive()
+    No function, which Python may take apart before the scene when it collects both.
+    """
 
-    return scene.AddObserver(event, observed)
+    def __init__(self, method: Callable[[], None]) -> None:
+        self._method = weakref.WeakMethod(method)
+
+    def __call__(self, *_: Any) -> None:
+        reference = getattr(self, "_method", None)
+        method = reference() if reference else None
+        if method:
+            method()
