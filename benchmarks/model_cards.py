@@ -40,6 +40,11 @@ def figures(name: str) -> list[str]:
             + "; ".join(f"{m} {v:.3f}" for m, v in means.items())
             + f"; floor {floor:.3f}. Largest shift in soft tissue {shift:.2f} HU."
         )
+    if simulated := result(f"simulated-{name}"):
+        lines.append(
+            "Simulated noise on held-back subjects, PSNR against the best of five filters told the level, and told the "
+            "noise model too (`python benchmarks/simulated.py`): " + "; ".join(against_filters(simulated, name)) + "."
+        )
     if speed := result(f"speed-{name}"):
         lines.append(
             "512x512x100 CT, NRRD to NRRD on two cores (`python benchmarks/speed.py`): "
@@ -47,6 +52,23 @@ def figures(name: str) -> list[str]:
             f"({speed['ratio_float32']:.2f} times in float32)."
         )
     return lines
+
+
+def against_filters(figures: dict[str, Any], model: str) -> list[str]:
+    """How far the model is from the best filter, in dB, condition by condition."""
+    filters: dict[bool, list[str]] = {True: [], False: []}
+    for method in figures:
+        if method not in (model, "noisy"):
+            filters[method.endswith(", aware")].append(method)
+    return [
+        f"{condition} "
+        + " and ".join(
+            f"{ours['psnr'] - max(figures[m][condition]['psnr'] for m in filters[aware]):+.2f}"
+            for aware in (False, True)
+        )
+        + " dB"
+        for condition, ours in figures[model].items()
+    ]
 
 
 def networks_text() -> str:

@@ -8,6 +8,7 @@ import torch
 from meddenoise import noise
 from meddenoise.noise import ct_scan
 from meddenoise.noise.projection import Kernel
+from meddenoise.noise.spectra import spectral_power
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -196,3 +197,11 @@ def test_every_image_of_a_batch_has_its_own_dose():
     image = body(300, 300).expand(2, -1, -1, -1)
     low, high = noise.low_dose_noise(image, scan, KERNEL, spacing=SPACING, generator=generator())
     assert low.std() > 3 * high.std()
+
+
+def test_half_of_the_drawn_kernels_keep_power_at_frequency_zero():
+    spectrum = noise.draw_ct_spectrum(400, torch.Generator().manual_seed(0))
+    power = spectral_power((64, 64), spectrum)
+    lowest = power[:, 0, 0, 0] / power.amax(dim=(1, 2, 3))
+    assert 0.4 < float((lowest > 0).float().mean()) < 0.6
+    assert float(lowest.max()) < 0.8

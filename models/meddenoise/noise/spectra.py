@@ -14,7 +14,9 @@ from meddenoise.noise.random import log_uniform, normal, per_image
 class Spectrum:
     """Shape of a noise power spectrum over frequency f and angle a.
 
-    ``ramp(f) * exp(-(f / cutoff)^falloff) * exp(anisotropy * cos 2(a - direction))``
+    ``(f + lift * cutoff) * exp(-(f / cutoff)^falloff) * exp(anisotropy * cos 2(a - direction))``
+
+    Without a ramp the first factor is missing.
 
     Attributes:
         cutoff: In cycles per pixel (Nyquist is 0.5), shape (batch,).
@@ -22,6 +24,7 @@ class Spectrum:
         anisotropy: 0 is isotropic; the strongest over the weakest direction is exp(2 * anisotropy), shape (batch,).
         direction: Angle of the strongest frequency, radians, pi/2 is along rows (vertical), shape (batch,).
         ramp: True for filtered back-projection, whose power rises in proportion to f; False for a flat start.
+        lift: What is left at frequency 0, over the ramp's value at the cutoff, shape (batch,); 0 for a pure ramp.
     """
 
     cutoff: Tensor
@@ -29,13 +32,11 @@ class Spectrum:
     anisotropy: Tensor
     direction: Tensor
     ramp: bool
+    lift: Tensor | None = None
 
 
 def draw_smooth_spectrum(batch: int, generator: torch.Generator) -> Spectrum:
-    """Isotropic noise between nearly white (cutoff 1 cycle/pixel) and visibly blurred (0.15), without a ramp.
-
-    Stands for interpolated MR, post-filtered PET and detector-blurred X-ray until their physical models arrive.
-    """
+    """Isotropic noise between nearly white (cutoff 1 cycle/pixel) and visibly blurred (0.15), without a ramp."""
     zero = torch.zeros(batch, device=generator.device)
     return Spectrum(log_uniform(batch, 0.15, 1.0, generator), torch.full_like(zero, 2.0), zero, zero, ramp=False)
 
@@ -59,7 +60,8 @@ def spectral_power(size: tuple[int, int], spectrum: Spectrum) -> Tensor:
     angle = 2 * (torch.atan2(fy.expand_as(f), fx.expand_as(f)) - per_image(spectrum.direction))
     power = power * torch.exp(per_image(spectrum.anisotropy) * torch.cos(angle))
     if spectrum.ramp:
-        power = power * f
+        start = 0.0 if spectrum.lift is None else per_image(spectrum.lift * spectrum.cutoff)
+        power = power * (f + start)
     return power / (power * twice(size, power.device)).sum(dim=(-2, -1), keepdim=True) * (size[0] * size[1])
 
 
