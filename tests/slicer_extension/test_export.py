@@ -169,19 +169,15 @@ def test_slicer_without_the_exporter_says_so(app, tmp_path, folder):
 
 def test_pydicom_marks_a_real_file(tmp_path):
     pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed; Slicer has it")
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+    from pydicom.data import get_testdata_file
 
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, "1.2.3.4"
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
     path = tmp_path / "IMG0000.dcm"
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, "1.2.3.4"
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    dataset.save_as(str(path))
+    path.write_bytes(Path(get_testdata_file("CT_small.dcm")).read_bytes())
+    before = pydicom.dcmread(path)
     markWithPydicom(str(path), {"ImageType": ["DERIVED", "SECONDARY"], "RescaleSlope": "0.25", "RescaleIntercept": "3"})
-    read = pydicom.dcmread(path)
-    assert list(read.ImageType) == ["DERIVED", "SECONDARY"]
-    assert (read.RescaleSlope, read.SOPInstanceUID) == (0.25, "1.2.3.4")
+    after = pydicom.dcmread(path)
+    assert list(after.ImageType) == ["DERIVED", "SECONDARY"]
+    assert (after.RescaleSlope, after.RescaleIntercept) == (0.25, 3)
+    assert after.PixelData == before.PixelData
+    assert after.SOPInstanceUID == before.SOPInstanceUID
     assert [file.name for file in tmp_path.iterdir()] == ["IMG0000.dcm"]

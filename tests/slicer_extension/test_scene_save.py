@@ -54,8 +54,9 @@ def test_colors_and_window_of_the_difference_are_saved(app, tmp_path):
     assert table.GetName() == COLORS
     assert table.GetNumberOfColors() == 256
     neutral = [table.GetLookupTable().GetTableValue(index)[:3] for index in (127, 128)]
-    np.testing.assert_allclose(neutral, 0.97, atol=0.01)
-    assert table.GetLookupTable().GetTableValue(255)[0] > 3 * table.GetLookupTable().GetTableValue(255)[2]
+    np.testing.assert_allclose(neutral, 0, atol=0.01)
+    blue, red = (table.GetLookupTable().GetTableValue(index) for index in (0, 255))
+    assert blue[2] - blue[0] > 0.3 < red[0] - red[2]
     assert (display.GetWindow(), display.GetLevel()) == (pytest.approx(window), 0)
     logic.close()
 

@@ -11,8 +11,11 @@ from MedDenoiseLib.Images import addDisplay, makeVolume, unitOf, voxels, voxelsO
 from MedDenoiseLib.Input import nodesOf
 
 COLORS = "MedDenoise difference"
-STOPS = ((0.02, 0.19, 0.38), (0.26, 0.58, 0.76), (0.97, 0.97, 0.97), (0.84, 0.38, 0.30), (0.40, 0.0, 0.12))
-"""Blue (denoised is brighter) over white (unchanged) to red (denoised is darker), told apart by the color-blind too."""
+STOPS = ((0.55, 0.80, 1.0), (0.15, 0.40, 0.70), (0.0, 0.0, 0.0), (0.65, 0.20, 0.10), (1.0, 0.75, 0.60))
+"""Blue (denoised is brighter) over black (unchanged) to red (denoised is darker), told apart by the color-blind too.
+
+Black, so that the view does not outshine the images beside it in a dark room, and the legend's white text can be read.
+"""
 SAMPLES = 1_000_000
 TAIL = 99.5
 """Percentile of the changes that reaches the end of the scale."""
