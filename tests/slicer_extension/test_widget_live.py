@@ -10,6 +10,7 @@ pytest.importorskip("PySide6", reason="PySide6 is not installed")
 
 import slicer.util
 import vtk
+
 from scene import GRIDS, phantom
 
 sitk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
