@@ -124,7 +124,8 @@ def _noisy(modality: str, clean: Tensor, generator: torch.Generator) -> tuple[Te
         return _pet(clean, signal, generator)
     drawn = noise.log_uniform(1, *LEVELS[modality], generator)
     typical = drawn if modality == "CT" else signal / drawn
-    draw_spectrum = noise.draw_ct_spectrum if modality == "CT" else noise.draw_smooth_spectrum
+    back_projected = modality == "CT" and _integer(4, generator) > 0  # iterative reconstruction has no ramp
+    draw_spectrum = noise.draw_ct_spectrum if back_projected else noise.draw_smooth_spectrum
     spectrum = draw_spectrum(1, generator)
     level = typical * noise.smooth_field(shape, noise.uniform(1, 0.0, 0.35, generator), generator=generator)
     if modality == "MR":
@@ -204,7 +205,7 @@ def card_of(network: NoiseMeter, config: Config, slices: Sequence[Slice]) -> Car
         training={
             "recipe": "meddenoise.recipes.noise_meter",
             "config": asdict(config) | {"start": config.start and Path(config.start).name},
-            "noise": "CT 8-120 HU with a ramp spectrum; Rician MR of SNR 3-50; PET at 5-50 % of the counts; X-ray that "
+            "noise": "CT 8-120 HU, mostly with a ramp spectrum; Rician MR of SNR 3-50; PET at 5-50 % of the counts; X-ray that "
             "follows the signal",
             "volumes": [f"{modality} {name} (subject {who}; {licence})" for modality, name, who, licence in used],
             "split": "by subject: SHA-256 of its name as a number in 0..1; below 0.15 is held back from training",
