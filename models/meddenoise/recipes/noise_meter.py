@@ -205,8 +205,8 @@ def card_of(network: NoiseMeter, config: Config, slices: Sequence[Slice]) -> Car
         training={
             "recipe": "meddenoise.recipes.noise_meter",
             "config": asdict(config) | {"start": config.start and Path(config.start).name},
-            "noise": "CT 8-120 HU, mostly with a ramp spectrum; Rician MR of SNR 3-50; PET at 5-50 % of the counts; X-ray that "
-            "follows the signal",
+            "noise": "CT 8-120 HU, mostly with a ramp spectrum; Rician MR of SNR 3-50; PET at 5-50 % of the counts; "
+            "X-ray that follows the signal",
             "volumes": [f"{modality} {name} (subject {who}; {licence})" for modality, name, who, licence in used],
             "split": "by subject: SHA-256 of its name as a number in 0..1; below 0.15 is held back from training",
         },
