@@ -1,12 +1,13 @@
 """Pictures of the 3D Slicer extension for its README, without 3D Slicer.
 
-One window holds the extension's own panel and three slice views that slicer-core's real MRML logic and displayable
-managers draw. The panel is clicked: it connects to a server that this script starts, and denoises a slab of a
-redistributable CT. Qt, CTK and the application around them are the tests' stand-ins, which every picture says in words.
+One window holds the extension's own panel and three slice views that slicer-core's real MRML logic fills. The panel is
+clicked: it connects to a server that this script starts, and denoises a slab of a redistributable CT. Qt, CTK and the
+application around them are the tests' stand-ins, which every picture says in words.
 
-    xvfb-run -s "-screen 0 1700x1100x24" python benchmarks/slicer_screenshots.py
+    xvfb-run -s "-screen 0 2000x1100x24" python benchmarks/slicer_screenshots.py
 
-needs `python -m pip install '.[test]'`, MEDDENOISE_DATA, and Debian's xvfb, libxcb-cursor0 and libxkbcommon-x11-0.
+needs `python -m pip install '.[test]'`, MEDDENOISE_DATA, and Debian's xvfb,
+libxcb-cursor0, libxcb-icccm4, libxcb-keysyms1 and libxkbcommon-x11-0.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ SLICES = slice(4, 20)
 LICENCE = "CT: LIDC-IDRI-0314, The Cancer Imaging Archive, CC BY 3.0"
 LABEL = "stand-in window, not 3D Slicer desktop"
 OUT = EXTENSION / "Screenshots"
-WIDTH, HEIGHT, PANEL = 1640, 1000, 470
+WIDTH, HEIGHT, PANEL = 1920, 860, 470
 
 
 class View(QtWidgets.QWidget):
-    """One slice view, drawn by slicer-core's displayable managers."""
+    """One slice view, filled by slicer-core's slice logic."""
 
     def __init__(self, title: str, color: str):
         super().__init__()
@@ -63,18 +64,32 @@ class View(QtWidgets.QWidget):
         mapper.SetColorLevel(127.5)
         self.image.SetMapper(mapper)
         self.renderer.AddViewProp(self.image)
-        self.managers = None
+        self.connected = False
 
-    def connect(self, logic, application) -> None:
-        """Draw what a slice logic gives, with the color legend above it."""
+    def connect(self, logic) -> None:
+        """Draw what a slice logic gives."""
         self.image.GetMapper().SetInputConnection(logic.GetImageDataConnection())
-        factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
-        factory.SetMRMLApplicationLogic(application)
-        legend = "vtkMRMLColorLegendDisplayableManager"
-        if not factory.IsDisplayableManagerRegistered(legend):
-            factory.RegisterDisplayableManager(legend)
-        self.managers = factory.InstantiateDisplayableManagers(self.renderer)
-        self.managers.SetMRMLDisplayableNode(logic.GetSliceNode())
+        self.connected = True
+
+    def add_legend(self, display, title: str) -> None:
+        """The colors of a display node; Slicer itself draws its color legend node here."""
+        table = vtk.vtkLookupTable()
+        table.DeepCopy(display.GetColorNode().GetLookupTable())
+        middle, half = display.GetLevel(), display.GetWindow() / 2
+        table.SetTableRange(middle - half, middle + half)
+        bar = vtk.vtkScalarBarActor()
+        bar.SetLookupTable(table)
+        bar.SetTitle(title)
+        bar.SetNumberOfLabels(5)
+        bar.SetLabelFormat("{:.0f}" if "{" in bar.GetLabelFormat() else "%.0f")
+        bar.SetUnconstrainedFontSize(True)
+        for text in (bar.GetTitleTextProperty(), bar.GetLabelTextProperty()):
+            text.SetFontSize(13)
+            text.BoldOff()
+            text.ItalicOff()
+        bar.SetPosition(0.80, 0.05)
+        bar.SetPosition2(0.18, 0.42)
+        self.renderer.AddViewProp(bar)
 
     def size_of_screen(self) -> tuple[int, int]:
         """Pixels of the render window."""
@@ -164,8 +179,8 @@ def draw(views, inside) -> None:
 
     for tag, view in zip(VIEWS, views, strict=True):
         logic = inside.logic.GetSliceLogicByLayoutName(tag)
-        if view.managers is None:
-            view.connect(logic, inside.logic)
+        if not view.connected:
+            view.connect(logic)
         logic.ResizeSliceNode(*view.size_of_screen())
         logic.FitSliceToBackground()
         logic.SnapSliceOffsetToIJK()
@@ -196,11 +211,13 @@ def main() -> None:
             wait(application, lambda: panel.runner.state == "idle")
             panel.ui.modalityBox.setCurrentIndex(panel.ui.modalityBox.findData("CT"))
             panel.ui.denoiseButton.click()
-            wait(application, lambda: panel.runner.state == "idle" or "Denoising" in panel.ui.progressText.text())
+            wait(application, lambda: panel.runner.state == "idle" or "slice" in panel.ui.progressText.text())
             grab(application, window, "panel", PANEL + 12)
             wait(application, lambda: panel.runner.state == "idle")
             if panel.logic.shown is None:
                 sys.exit(panel.ui.progressText.text())
+            difference = panel.logic.shown.difference.GetDisplayNode()
+            views[-1].add_legend(difference, "HU")
             draw(views, inside)
             grab(application, window, "compare")
             panel.cleanup()

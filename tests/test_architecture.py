@@ -158,9 +158,19 @@ def test_tests_are_no_package_because_a_dependency_installs_one_called_tests():
     assert not list((ROOT / "tests").rglob("__init__.py"))
 
 
-def test_slicer_extension_imports_nothing_of_ours():
-    for file in python_files(SLICER) if SLICER.exists() else []:
-        assert "meddenoise" not in libraries(file), file
+@pytest.mark.parametrize("file", inside(python_files(SLICER)))
+def test_slicer_extension_imports_nothing_of_ours_and_nothing_to_install(file):
+    assert not libraries(file) & {"meddenoise", "torch", "monai", "monailabel", "SimpleITK", "requests"}
+
+
+def test_slicer_and_qt_are_used_in_the_extension_alone():
+    users = [file for folder in (PACKAGE, APP) for file in python_files(folder)]
+    users = [file for file in users if libraries(file) & {"slicer", "qt", "ctk", "vtk", "PySide6"}]
+    assert users == []
+
+
+def test_slicer_extension_is_there():
+    assert (SLICER / "MedDenoise" / "MedDenoise.py").is_file()
 
 
 def run(code):

@@ -10,16 +10,20 @@ class ctkCollapsibleButton(QtWidgets.QGroupBox):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._collapsed = False
+        self._collapsed, self._folded = False, []
 
     text = QtCore.Property(str, QtWidgets.QGroupBox.title, QtWidgets.QGroupBox.setTitle)
 
     def setCollapsed(self, collapsed):
-        changed, self._collapsed = self._collapsed != collapsed, collapsed
-        for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindDirectChildrenOnly):
+        if collapsed == self._collapsed:
+            return
+        self._collapsed = collapsed
+        children = self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindDirectChildrenOnly)
+        if collapsed:
+            self._folded = [child for child in children if not child.isHidden()]
+        for child in self._folded:
             child.setVisible(not collapsed)
-        if changed:
-            self.contentsCollapsed.emit(collapsed)
+        self.contentsCollapsed.emit(collapsed)
 
     collapsed = QtCore.Property(bool, lambda self: self._collapsed, setCollapsed)
 

@@ -37,7 +37,9 @@ class ResultPanel:
         self._figures = Delay(self.showFigures, FIGURES_MILLISECONDS, restart=True)
         ui.figuresTable.setColumnCount(3)
         ui.figuresTable.verticalHeader().setVisible(False)
-        ui.figuresTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        header = ui.figuresTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
         ui.measureSelector.setMRMLScene(scene)
         self._connect()
 
