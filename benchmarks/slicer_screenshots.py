@@ -211,7 +211,7 @@ def main() -> None:
             wait(application, lambda: panel.runner.state == "idle")
             panel.ui.modalityBox.setCurrentIndex(panel.ui.modalityBox.findData("CT"))
             panel.ui.denoiseButton.click()
-            wait(application, lambda: panel.runner.state == "idle" or "slice" in panel.ui.progressText.text())
+            wait(application, lambda: panel.runner.state == "idle" or "Denoising slice" in panel.ui.progressText.text())
             grab(application, window, "panel", PANEL + 12)
             wait(application, lambda: panel.runner.state == "idle")
             if panel.logic.shown is None:

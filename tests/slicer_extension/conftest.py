@@ -93,6 +93,11 @@ class Hand:
         """Let the event loop run until the panel is at rest."""
         self.until(lambda: panel.runner.state == "idle", seconds)
 
+    def connect(self, panel):
+        """Press Connect and wait for the answer."""
+        panel.ui.connectButton.click()
+        self.idle(panel)
+
 
 @pytest.fixture
 def hand(qtApplication):
@@ -142,6 +147,42 @@ def makePanel(inside, hand, unheard):
         panel.cleanup()
         panel.widget.close()
         panel.widget.deleteLater()
+
+
+@pytest.fixture
+def scripted(inside):
+    """A scripted that does what the test tells it."""
+    from scripted_client import ScriptedClient
+
+    return ScriptedClient()
+
+
+@pytest.fixture
+def volume(inside):
+    """A volume whose name must not get out."""
+    from scene import phantom
+
+    return inside.volume(phantom(), "CT of Jane Doe")
+
+
+@pytest.fixture
+def ready(makePanel, hand, scripted, volume):
+    """A connected panel with a CT that can be denoised."""
+    panel = makePanel(scripted)
+    hand.connect(panel)
+    panel.enter()
+    panel.ui.inputSelector.setCurrentNode(volume)
+    panel.ui.modalityBox.setCurrentIndex(1)
+    assert panel.ui.denoiseButton.isEnabled(), panel.ui.denoiseButton.toolTip()
+    return panel
+
+
+@pytest.fixture
+def done(ready, hand):
+    """A panel that shows a result."""
+    ready.ui.denoiseButton.click()
+    hand.idle(ready)
+    return ready
 
 
 @pytest.fixture(scope="session")

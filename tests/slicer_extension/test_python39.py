@@ -109,9 +109,8 @@ def test_logic_layer_knows_no_qt():
 
 def test_vermin_finds_nothing_newer_than_python_3_9():
     pytest.importorskip("vermin", reason="vermin is not installed")
-    program = [sys.executable, "-m", "vermin", "--target=3.9-", "--violations", "--no-tips", "--eval-annotations"]
-    command = [*program[:-1], "--no-eval-annotations", *map(str, FILES)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    program = [str(Path(sys.executable).with_name("vermin")), "--target=3.9-", "--violations", "--no-tips"]
+    done = subprocess.run([*program, *map(str, FILES)], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout
 
 

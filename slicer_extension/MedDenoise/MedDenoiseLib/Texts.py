@@ -68,9 +68,11 @@ def ofProgress(progress: Any) -> str:
     """The stage and how far it is."""
     stages = {
         "sending": _("Sending"),
-        "waiting": _("Waiting in line"),
+        "waiting": _("Waiting"),
         "denoising": _("Denoising"),
         "receiving": _("Receiving"),
     }
     stage = stages.get(progress.stage, progress.stage)
+    if progress.stage == "denoising" and progress.text[:1].isdigit():
+        return _("Denoising slice {count}").format(count=progress.text)
     return f"{stage}: {progress.text}" if progress.text else f"{stage}…"
