@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from MedDenoiseLib.Images import GeometryError, voxels
-from scene import GRIDS, applicationOfTest, compare, phantom  # noqa: F401
+from scene import GRIDS, applicationOfTest, compare, phantom, smooth  # noqa: F401
 
 TYPES = [np.int16, np.uint16, np.uint8, np.float32, np.float64]
 
@@ -84,9 +84,7 @@ def test_answer_is_kept_in_a_visible_volume_once_it_is_no_longer_shown(app, tmp_
     logic.setStrength(comparison, 0.5)
     assert comparison.answer is not comparison.denoised
     assert not comparison.answer.GetHideFromEditors()  # Slicer saves no hidden volumes
-    np.testing.assert_array_equal(
-        voxels(comparison.answer), voxels(comparison.denoised) * 0 + voxels(comparison.answer)
-    )
+    np.testing.assert_array_equal(voxels(comparison.answer), smooth(phantom()))
     logic.setStrength(comparison, 1.0)
     np.testing.assert_array_equal(voxels(comparison.denoised), voxels(comparison.answer))
     logic.close()

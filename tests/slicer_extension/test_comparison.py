@@ -61,6 +61,23 @@ def test_comparison_whose_image_the_user_deletes_is_none_any_more(app, tmp_path,
     logic.close()
 
 
+def test_deleted_answer_is_not_replaced_by_the_mix_that_is_left(app, tmp_path):
+    logic, comparison = compare(app, tmp_path)
+    logic.setStrength(comparison, 0.5)
+    app.scene.RemoveNode(comparison.answer)
+    assert logic.comparisons == []
+    logic.close()
+
+
+def test_answer_deleted_at_full_strength_is_still_there_as_the_denoised_image(app, tmp_path):
+    logic, comparison = compare(app, tmp_path)
+    for strength in (0.5, 1.0):
+        logic.setStrength(comparison, strength)
+    app.scene.RemoveNode(comparison.answer)
+    assert logic.comparisons == [comparison]
+    logic.close()
+
+
 def test_removing_takes_all_results_and_leaves_the_rest(app, tmp_path):
     node = app.volume(phantom())
     before = _ids(app)

@@ -1,5 +1,7 @@
 """The part of a volume inside a region of interest, a closed curve or a segment."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import vtk
@@ -7,7 +9,7 @@ import vtk
 from MedDenoiseLib.Images import ijkToRas, voxels
 from MedDenoiseLib.Input import InputError
 from MedDenoiseLib.Logic import Logic
-from MedDenoiseLib.Region import maskOf, regionOf
+from MedDenoiseLib.Region import fitRegion, maskOf, regionOf
 from scene import GRIDS, applicationOfTest, grid, phantom, serve, slicer  # noqa: F401
 
 BIG = (10, 80, 90)
@@ -146,6 +148,41 @@ def test_outside_of_the_region_the_result_is_the_input_bit_for_bit(app, tmp_path
     logic.close()
 
 
+@pytest.mark.parametrize("name", GRIDS)
+def test_new_region_lies_within_the_volume_and_can_be_seen(app, name):
+    node = app.volume(phantom(BIG), grid=GRIDS[name])
+    roi = app.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Liver")
+    fitRegion(roi, node)
+    assert roi.GetDisplayNode() is not None
+    region = regionOf(node, roi)
+    assert region.note == ""
+    for start, stop, side in zip(region.pasted.start, region.pasted.stop, BIG):
+        assert start == pytest.approx(side / 4, abs=1)
+        assert stop == pytest.approx(3 * side / 4, abs=1)
+
+
+def test_new_region_of_a_radiograph_holds_its_only_slice(app):
+    node = app.volume(phantom((1, 40, 60)))
+    roi = app.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Liver")
+    fitRegion(roi, node)
+    assert regionOf(node, roi).pasted.shape[0] == 1
+
+
+def test_new_region_follows_the_volumes_transform(app):
+    node = app.volume(phantom(BIG))
+    moved = vtk.vtkTransform()
+    moved.Translate(200, -30, 5)
+    moved.RotateZ(30)
+    transform = app.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(moved.GetMatrix())
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    roi = app.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Liver")
+    fitRegion(roi, node)
+    region = regionOf(node, roi)
+    assert region.note == ""
+    assert region.pasted.start[1] == pytest.approx(20, abs=1)
+
+
 class TestMask:
     def test_turned_roi_holds_only_its_own_voxels(self, app):
         node = app.volume(phantom(BIG))
@@ -153,6 +190,18 @@ class TestMask:
         assert mask.shape == box.shape
         assert mask.sum() / 5 == pytest.approx(20 * 20, rel=0.06)
         assert not mask[:, 0, 0].any()
+
+    @pytest.mark.parametrize("turned", [0, 20])
+    def test_roi_of_the_whole_image_takes_little_memory(self, app, turned):
+        node = app.volume(np.zeros((60, 100, 120), np.int16))
+        roi = roiAround(app, (60, 50, 30), (300, 300, 100), turned)
+        tracemalloc.start()
+        box, mask = maskOf(node, roi)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert mask.all()
+        assert mask.shape == (60, 100, 120)
+        assert most < 8 * mask.size
 
     def test_closed_curve_holds_the_disc_on_its_slice(self, app):
         node = app.volume(phantom(BIG), grid=grid((1, 1, 3)))
@@ -184,8 +233,9 @@ class TestMask:
         painted = np.zeros(phantom().shape, np.uint8)
         painted[2:4, 5:9, 6:12] = 1
         segmentation, segment = self._segmentation(app, node, painted)
-        _, mask = maskOf(node, segmentation, segment)
-        np.testing.assert_array_equal(mask, painted > 0)
+        box, mask = maskOf(node, segmentation, segment)
+        assert (box.start, box.stop) == ((2, 5, 6), (4, 9, 12))
+        np.testing.assert_array_equal(mask, painted[box.slices] > 0)
 
     def test_missing_segment_is_refused(self, app):
         segmentation = app.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Organs")

@@ -1,10 +1,13 @@
 """The table: the server's figures, the mix in between, and what is measured in a region."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from MedDenoiseLib.Input import InputError
-from scene import FIGURES, applicationOfTest, compare, phantom  # noqa: F401
+from MedDenoiseLib.Logic import Logic
+from scene import FIGURES, applicationOfTest, compare, phantom, serve  # noqa: F401
 
 SHAPE = (4, 64, 64)
 NOISE = np.random.default_rng(3).normal(0, 10, SHAPE).astype(np.float32)
@@ -83,6 +86,15 @@ def test_share_of_changed_voxels_is_counted(app, tmp_path):
     logic.close()
 
 
+def test_figures_of_a_limited_denoising_do_not_claim_to_be_of_the_whole_image(app, tmp_path):
+    logic = Logic(app.scene, app.logic)
+    prepared = logic.prepare(app.volume(phantom(SHAPE)), roi(app), str(tmp_path))
+    rows = logic.statistics(logic.accept(prepared, serve(prepared, lambda sent: sent + 1)))
+    assert [row.source for row in rows[:3]] == ["the region that was sent, estimated by the server"] * 3
+    assert rows[3].source == "whole image"
+    logic.close()
+
+
 class TestRegion:
     def test_noise_of_a_flat_region_is_right_before_and_after(self, app, tmp_path):
         logic, comparison = compare(app, tmp_path, NOISE + 100, denoise=quarter)
@@ -127,6 +139,15 @@ class TestRegion:
         rows = logic.statistics(comparison, curve)
         assert values(rows)["Noise"][0] == pytest.approx(10, rel=0.1)
         assert {row.source for row in rows} == {"in the region"}
+        logic.close()
+
+    def test_large_region_takes_little_memory(self, app, tmp_path):
+        logic, comparison = compare(app, tmp_path, np.zeros((40, 128, 128), np.int16))
+        tracemalloc.start()
+        logic.statistics(comparison, roi(app, size=(300, 300, 100)))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 8 * 40 * 128 * 128
         logic.close()
 
     def test_too_small_a_region_is_refused(self, app, tmp_path):

@@ -40,7 +40,7 @@ class Comparison:
 
     @classmethod
     def allIn(cls, scene: Any) -> list[Comparison]:
-        """All of a scene whose original, denoised and difference are still there, oldest first."""
+        """All complete ones of a scene, oldest first."""
         nodes = scene.GetNodesByClass("vtkMRMLScriptedModuleNode")
         nodes.UnRegister(None)
         marked = [nodes.GetItemAsObject(index) for index in range(nodes.GetNumberOfItems())]
@@ -84,13 +84,17 @@ class Comparison:
 
     @property
     def answer(self) -> Any:
-        """What the server sent, at full strength: a volume of its own once the strength was changed, else denoised."""
+        """What the server sent, at full strength: a volume of its own once the strength was changed, else denoised.
+
+        Deleted while a weaker mix is shown, it cannot be had any more; the comparison is then not complete.
+        """
         return self.node.GetNodeReference("answer") or self.denoised
 
     @property
     def complete(self) -> bool:
-        """Whether original, denoised and difference are all still in the scene."""
-        return all((self.original, self.denoised, self.difference))
+        """Whether original, denoised, difference and the answer at full strength are all still in the scene."""
+        answered = self.strength == 1.0 or self.node.GetNodeReference("answer") is not None
+        return answered and all((self.original, self.denoised, self.difference))
 
     @property
     def results(self) -> list[Any]:
@@ -123,6 +127,11 @@ class Comparison:
         return tuple(json.loads(self.node.GetParameter("warnings") or "[]"))
 
     @property
+    def limited(self) -> bool:
+        """Whether only a region was sent; the server's figures are then those of the region with its margin."""
+        return self.node.GetParameter("limited") == str(True)
+
+    @property
     def strength(self) -> float:
         """Strength that denoised and difference show now, 0 to 1."""
         return float(self.node.GetParameter("strength") or 1.0)
@@ -136,7 +145,7 @@ class Comparison:
         self.node.SetNodeReferenceID(role, node.GetID() if node else None)
 
     def describe(self, **said: Any) -> None:
-        """Keeps model, version, modality (texts), figures (dict) or warnings (sequence of texts)."""
+        """Keeps model, version, modality, limited (texts), figures (dict) or warnings (sequence of texts)."""
         for name, value in said.items():
             text = value if isinstance(value, str) else json.dumps(value)
             self.node.SetParameter(name, text)

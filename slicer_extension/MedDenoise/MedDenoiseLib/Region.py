@@ -86,6 +86,28 @@ def regionOf(volume: Any, roi: Any) -> Region:
     return Region(pasted, pasted.grown(MARGIN, voxels(volume).shape), "" if straight and _upright(index) else TURNED)
 
 
+def fitRegion(roi: Any, volume: Any) -> None:
+    """Places a ROI, such as one just made, along the voxels in the middle half of a volume, and shows it.
+
+    Args:
+        roi: vtkMRMLMarkupsROINode in the scene.
+        volume: Scalar volume node.
+    """
+    matrix, sides = ijkToRas(volume), np.array(volume.GetImageData().GetDimensions(), float)
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    placed = np.eye(4)
+    placed[:3, :3] = matrix[:3, :3] / spacing
+    placed[:3, 3] = matrix[:3, :3] @ ((sides - 1) / 2) + matrix[:3, 3]
+    if np.linalg.det(placed) < 0:  # a box is the same seen in a mirror; its handles are not made for that
+        placed[:3, 2] *= -1
+    parent = volume.GetParentTransformNode()
+    if parent is None or parent.IsTransformToWorldLinear():
+        roi.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    roi.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(placed))
+    roi.SetSize(*(np.maximum(sides / 2, 1) * spacing))
+    roi.CreateDefaultDisplayNodes()
+
+
 def maskOf(volume: Any, drawn: Any, segment: str = "") -> tuple[Box, np.ndarray]:
     """The voxels inside what the user drew, for the table.
 
@@ -170,14 +192,17 @@ def _centers(box: Box) -> np.ndarray:
 
 
 def _roiMask(volume: Any, roi: Any) -> tuple[Box, np.ndarray]:
-    box = regionOf(volume, roi).pasted
+    region = regionOf(volume, roi)
+    box, mask = region.pasted, np.ones(region.pasted.shape, bool)
     toIndex, straight = _roiToIndex(volume, roi)
-    if not straight:
-        return box, np.ones(box.shape, bool)
+    if not straight or not region.note:
+        return box, mask
     offset = toIndex(np.zeros((1, 3)))
-    axes = toIndex(np.eye(3)) - offset  # rows: where the ROI's unit vectors lead, in voxels
-    own = (_centers(box) - offset) @ np.linalg.inv(axes)
-    mask = (np.abs(own) <= _halves(roi) + 1e-6).all(axis=1).reshape(box.shape)
+    toOwn = np.linalg.inv(toIndex(np.eye(3)) - offset)  # from voxels to the ROI's unit vectors
+    for index, inside in enumerate(mask, box.start[0]):  # one slice at a time: indices take far more room than voxels
+        slab = Box((index, *box.start[1:]), (index + 1, *box.stop[1:]))
+        own = (_centers(slab) - offset) @ toOwn
+        inside[...] = (np.abs(own) <= _halves(roi) + 1e-6).all(axis=1).reshape(inside.shape)
     return _filled(box, mask, roi.GetName())
 
 
@@ -217,7 +242,10 @@ def _segmentMask(volume: Any, segmentation: Any, segment: str) -> tuple[Box, np.
     resampled = slicer.vtkOrientedImageData()
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(found, grid, resampled)
     mask = numpy_support.vtk_to_numpy(resampled.GetPointData().GetScalars()).reshape(voxels(volume).shape) > 0
-    return _filled(Box((0, 0, 0), mask.shape), mask, name)
+    box, mask = _filled(Box((0, 0, 0), mask.shape), mask, name)
+    held = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    box = Box(tuple(int(each[0]) for each in held), tuple(int(each[-1]) + 1 for each in held))
+    return box, mask[box.slices].copy()
 
 
 def _filled(box: Box, mask: np.ndarray, name: str) -> tuple[Box, np.ndarray]:

@@ -61,6 +61,7 @@ class Results:
             uncertainty=uncertainty,
         )
         comparison.describe(model=answer.model, version=answer.version, figures=answer.figures)
+        comparison.describe(limited=str(self._region is not None))
         comparison.describe(warnings=[*answer.warnings, *([OUTSIDE] if self._region and spread is not None else [])])
         return comparison
 

@@ -21,6 +21,7 @@ SLICES = 8
 FLATTEST = 0.125
 """Share of the blocks that counts as flat."""
 BY_SERVER = "whole image, estimated by the server"
+BY_SERVER_INSIDE = "the region that was sent, estimated by the server"
 HERE = "whole image"
 REGION = "in the region"
 
@@ -55,13 +56,13 @@ def statisticsOf(comparison: Comparison) -> list[Row]:
     unit = str(figures.get("units") or unitOf(comparison.original))
     noise, left = figures.get("noise_before"), figures.get("noise_after")
     bias, change = figures.get("bias"), figures.get("rms_change")
-    after = left
+    after, source = left, BY_SERVER_INSIDE if comparison.limited else BY_SERVER
     if strength < 1.0 and noise and left is not None:
         after = _noiseBetween(noise, left, strength, _alike(comparison))
     return [
-        Row("Noise (standard deviation)", noise, after, unit, BY_SERVER),
-        Row("Bias (mean change)", None, None if bias is None else bias * strength, unit, BY_SERVER),
-        Row("Root mean square change", None, None if change is None else change * strength, unit, BY_SERVER),
+        Row("Noise (standard deviation)", noise, after, unit, source),
+        Row("Bias (mean change)", None, None if bias is None else bias * strength, unit, source),
+        Row("Root mean square change", None, None if change is None else change * strength, unit, source),
         Row("Voxels changed", None, 100.0 * _share(comparison), "%", HERE),
     ]
 
@@ -82,38 +83,65 @@ def regionStatisticsOf(comparison: Comparison, drawn: Any, segment: str = "") ->
         InputError: No slice of the region has LEAST voxels, or nothing of it lies in the image.
     """
     box, mask = maskOf(comparison.original, drawn, segment)
-    before = voxels(comparison.original)[box.slices].astype(np.float64)
-    after = voxelsOn(comparison.original, comparison.denoised)[box.slices].astype(np.float64)
-    used = [index for index in range(len(mask)) if np.count_nonzero(mask[index]) >= LEAST]
-    if not used:
+    before = voxels(comparison.original)[box.slices]
+    after = voxelsOn(comparison.original, comparison.denoised)[box.slices]
+    slices = [(inside, here, there) for inside, here, there in zip(mask, before, after) if inside.any()]
+    if not any(np.count_nonzero(inside) >= LEAST for inside, _, _ in slices):
         raise InputError(
             f"{drawn.GetName()} has fewer than {LEAST} voxels on every slice, too few to measure noise.",
             "Make it larger.",
         )
     unit = unitOf(comparison.original) or str(comparison.figures.get("units") or "")
-    change = after[mask] - before[mask]
-    noise = [_noiseAboutPlanes(values, mask, used) for values in (before, after)]
+    noise = _noiseAboutPlanes(slices)
+    mean, deviation, power, changed = _moments(slices)
     return [
         Row("Noise (standard deviation about a plane)", noise[0], noise[1], unit, REGION),
-        Row("Mean", float(before[mask].mean()), float(after[mask].mean()), unit, REGION),
-        Row("Standard deviation", float(before[mask].std()), float(after[mask].std()), unit, REGION),
-        Row("Bias (mean change)", None, float(change.mean()), unit, REGION),
-        Row("Root mean square change", None, float(np.sqrt(np.mean(change**2))), unit, REGION),
-        Row("Voxels changed", None, 100.0 * float(np.mean(change != 0)), "%", REGION),
+        Row("Mean", mean[0], mean[1], unit, REGION),
+        Row("Standard deviation", deviation[0], deviation[1], unit, REGION),
+        Row("Bias (mean change)", None, mean[2], unit, REGION),
+        Row("Root mean square change", None, float(np.sqrt(power)), unit, REGION),
+        Row("Voxels changed", None, 100.0 * changed, "%", REGION),
     ]
 
 
-def _noiseAboutPlanes(values: np.ndarray, mask: np.ndarray, used: list[int]) -> float:
-    """Root of the residuals' mean square, corrected for the three numbers that each slice's plane takes."""
-    squares, freedom = 0.0, 0
-    for index in used:
-        rows, columns = np.nonzero(mask[index])
-        basis = np.stack([np.ones(len(rows)), rows - rows.mean(), columns - columns.mean()], axis=1)
-        inside = values[index][mask[index]]
-        fit, _, rank, _ = np.linalg.lstsq(basis, inside, rcond=None)
-        squares += float(np.sum((inside - basis @ fit) ** 2))
+def _noiseAboutPlanes(slices: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> list[float]:
+    """Roots of the residuals' mean squares, corrected for the three numbers that each slice's plane takes.
+
+    Args:
+        slices: Mask (rows, columns), voxels before and voxels after, one slice at a time.
+
+    Returns:
+        Before and after.
+    """
+    squares, freedom = np.zeros(2), 0
+    for inside, here, there in slices:
+        rows, columns = (place - place.mean() for place in np.nonzero(inside))
+        if len(rows) < LEAST:
+            continue
+        basis = np.stack([np.ones(len(rows)), rows, columns])
+        values = np.stack([here[inside], there[inside]]).astype(np.float64)
+        values -= values.mean(axis=1, keepdims=True)
+        fit, _, rank, _ = np.linalg.lstsq(basis @ basis.T, basis @ values.T, rcond=None)
+        squares += np.sum((values - fit.T @ basis) ** 2, axis=1)
         freedom += len(rows) - int(rank)
-    return float(np.sqrt(squares / freedom))
+    return [float(noise) for noise in np.sqrt(squares / freedom)]
+
+
+def _moments(
+    slices: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+) -> tuple[list[float], list[float], float, float]:
+    """Means and standard deviations (before, after, change), mean square of the change, and share of changed voxels."""
+    counts, means, variances, changed = [], [], [], 0
+    for inside, here, there in slices:
+        values = np.stack([here[inside], there[inside], np.zeros(np.count_nonzero(inside))]).astype(np.float64)
+        values[2] = values[1] - values[0]
+        counts.append(values.shape[1])
+        means.append(values.mean(axis=1))
+        variances.append(values.var(axis=1))
+        changed += int(np.count_nonzero(values[2]))
+    mean = np.average(means, axis=0, weights=counts)
+    variance = np.average(variances + (np.array(means) - mean) ** 2, axis=0, weights=counts)
+    return mean.tolist(), np.sqrt(variance).tolist(), float(variance[2] + mean[2] ** 2), changed / sum(counts)
 
 
 def _share(comparison: Comparison) -> float:
