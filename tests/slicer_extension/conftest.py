@@ -7,6 +7,7 @@ what 3D Slicer ships runs the rest with `pytest --confcutdir=tests/slicer_extens
 import importlib.util
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -23,9 +24,10 @@ for folder in (MODULE, HERE):  # all modules of an extension lie flat on sys.pat
 
 
 class Store(dict):
-    """qt.QSettings in memory."""
+    """qt.QSettings in memory; only the main thread may ask it, as with all of Qt."""
 
     def value(self, key, default=None):
+        assert threading.current_thread() is threading.main_thread()
         return self.get(key, default)
 
     def setValue(self, key, value):

@@ -64,7 +64,8 @@ class ServerPanel:
         token = self.ui.tokenEdit.property("text").strip()
         self.secrets.setToken(address, token)
         self.settings.certificate = self.ui.certificateEdit.property("currentPath") or ""
-        return self._makeClient(address, token, self.settings.certificate, self.settings.hasAgreed)
+        agreed = frozenset([host])  # the job's thread must not ask the settings, which are Qt's
+        return self._makeClient(address, token, self.settings.certificate, agreed.__contains__)
 
     def connected(self, info: Any) -> None:
         """Keep what the server said, and its address in the history."""

@@ -120,9 +120,12 @@ class Widget:
         self._key.setEnabled(False)
 
     def cleanup(self) -> None:
-        """The panel goes away for good."""
+        """The panel goes away for good. Safe to call twice."""
+        if self._key is None:
+            return
         self._abandon()
-        self._key.setEnabled(False)
+        self._key.deleteLater()  # the main window would keep it
+        self._key = None
         self.logic.onChanged = None
         self.logic.parameters.release()
         self.logic.close()
