@@ -240,3 +240,38 @@ def test_logic_that_was_never_closed_is_not_called_any_more(app, tmp_path):
     del logic
     app.scene.Clear(0)
     assert told == []
+
+
+class TestDrawing:
+    def test_new_region_lies_on_the_volume(self, app, tmp_path):
+        logic = Logic(app.scene, app.logic)
+        node = app.volume(phantom((8, 40, 40)))
+        roi = app.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Liver")
+        logic.startDrawing(roi, node)
+        assert logic.prepare(node, roi, str(tmp_path)).region.pasted.shape == (4, 20, 20)
+        logic.close()
+
+    def test_region_that_has_a_size_is_left_where_it_is(self, app):
+        logic = Logic(app.scene, app.logic)
+        roi = app.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Liver")
+        roi.SetSize(1, 2, 3)
+        logic.startDrawing(roi, app.volume(phantom()))
+        assert roi.GetSize() == (1, 2, 3)
+        logic.close()
+
+    def test_next_clicks_into_a_view_draw_the_new_curve(self, app):
+        logic = Logic(app.scene, app.logic)
+        curve = app.scene.AddNewNodeByClass("vtkMRMLMarkupsClosedCurveNode", "Liver")
+        logic.startDrawing(curve, app.volume(phantom()))
+        assert app.logic.GetSelectionNode().GetActivePlaceNodeID() == curve.GetID()
+        interaction = app.logic.GetInteractionNode()
+        assert interaction.GetCurrentInteractionMode() == interaction.Place
+        logic.close()
+
+    def test_nothing_happens_for_a_segmentation_or_without_a_volume(self, app):
+        logic = Logic(app.scene, app.logic)
+        for name in ("vtkMRMLSegmentationNode", "vtkMRMLMarkupsROINode"):
+            logic.startDrawing(app.scene.AddNewNodeByClass(name), None)
+        interaction = app.logic.GetInteractionNode()
+        assert interaction.GetCurrentInteractionMode() != interaction.Place
+        logic.close()

@@ -156,7 +156,7 @@ def test_new_region_lies_within_the_volume_and_can_be_seen(app, name):
     assert roi.GetDisplayNode() is not None
     region = regionOf(node, roi)
     assert region.note == ""
-    for start, stop, side in zip(region.pasted.start, region.pasted.stop, BIG):
+    for start, stop, side in zip(region.pasted.start, region.pasted.stop, BIG, strict=True):
         assert start == pytest.approx(side / 4, abs=1)
         assert stop == pytest.approx(3 * side / 4, abs=1)
 
@@ -196,7 +196,7 @@ class TestMask:
         node = app.volume(np.zeros((60, 100, 120), np.int16))
         roi = roiAround(app, (60, 50, 30), (300, 300, 100), turned)
         tracemalloc.start()
-        box, mask = maskOf(node, roi)
+        _, mask = maskOf(node, roi)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert mask.all()

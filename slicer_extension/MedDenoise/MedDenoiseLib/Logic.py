@@ -11,6 +11,7 @@ from MedDenoiseLib.Images import ROLE, addDisplay, makeVolume, voxels
 from MedDenoiseLib.Layout import Layout, registerLayouts
 from MedDenoiseLib.Parameters import Parameters
 from MedDenoiseLib.Prepared import Prepared
+from MedDenoiseLib.Region import fitRegion
 from MedDenoiseLib.Results import Results, placeBeside, removeVolume
 from MedDenoiseLib.WindowLink import WindowLink, copyLook
 
@@ -163,6 +164,22 @@ class Logic:
         """Same window, level and colors for original and denoised of the one shown, from now on or no longer."""
         self.parameters.linkWindows = on
         self._link()
+
+    def startDrawing(self, drawn: Any, volume: Any) -> None:
+        """Helps with a region that was just made: a ROI is placed on the volume, a curve is drawn by the next clicks.
+
+        Args:
+            drawn: Markups ROI or closed curve; all else is left alone.
+            volume: Volume node, or None.
+        """
+        if drawn.IsA("vtkMRMLMarkupsROINode") and volume is not None and not any(drawn.GetSize()):
+            fitRegion(drawn, volume)
+        elif drawn.IsA("vtkMRMLMarkupsClosedCurveNode"):
+            drawn.CreateDefaultDisplayNodes()
+            selection = self._applicationLogic.GetSelectionNode()
+            selection.SetReferenceActivePlaceNodeClassName(drawn.GetClassName())
+            selection.SetActivePlaceNodeID(drawn.GetID())
+            self._applicationLogic.GetInteractionNode().SwitchToSinglePlaceMode()
 
     def statistics(self, comparison: Comparison, region: Any = None, segment: str = "") -> list[Statistics.Row]:
         """Rows for the table.
