@@ -42,13 +42,6 @@ def test_ten_addresses_are_kept(store):
     assert settings.addresses == [f"http://localhost:{port}" for port in range(8014, 8004, -1)]
 
 
-def test_address_can_be_forgotten(store):
-    settings = Settings(store)
-    settings.address = "localhost:8000"
-    settings.forgetAddress("http://localhost:8000")
-    assert (settings.addresses, settings.address, store.kept) == ([], "", {})
-
-
 def test_damaged_history_is_passed_over(store):
     store.setValue("MedDenoise/addresses", "nonsense:// http://anna:secret@b.example http://localhost:8000")
     assert Settings(store).addresses == ["http://localhost:8000"]

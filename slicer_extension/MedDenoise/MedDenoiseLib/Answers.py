@@ -49,7 +49,6 @@ class ServerInfo:
         models: In the order to show them; those that the server cannot use are left out.
         problems: Name and sentence for each model that should be there and cannot be used.
         device: Where it denoises ("cuda", "cpu"), "" where it does not say.
-        largestUpload: Bytes of the largest request, None where it does not say, as today's servers do not.
     """
 
     name: str
@@ -57,7 +56,6 @@ class ServerInfo:
     models: tuple[Model, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
     device: str = ""
-    largestUpload: int | None = None
 
 
 def serverInfo(said: Any, host: str) -> ServerInfo:

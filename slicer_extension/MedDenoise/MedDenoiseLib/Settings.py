@@ -52,10 +52,6 @@ class Settings:
         known = [other for other in self.addresses if other != address]
         self._keep("addresses", [address, *known][:MOST_ADDRESSES])
 
-    def forgetAddress(self, address: str) -> None:
-        """Take an address out of the history."""
-        self._keep("addresses", [other for other in self.addresses if other != address])
-
     @property
     def agreedHosts(self) -> list[str]:
         """Hosts that may see images, in the order of agreement."""
