@@ -7,10 +7,11 @@ import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 import torch
+from PIL import Image
 from pydicom.data import get_testdata_file
 
 from meddenoise.cli import main
-from meddenoise.errors import InputError
+from meddenoise.errors import InputError, OptionError
 from meddenoise.training.build import MIB, build_slices, evenly, size_of
 from meddenoise.training.slices import (
     Slice,
@@ -99,6 +100,49 @@ def test_a_manifest_says_what_may_be_used(tmp_path):
     (tmp_path / "MANIFEST.csv").write_text("\n".join([head, *rows]))
     slices = build_slices(tmp_path, tmp_path / "s.safetensors")
     assert {(s.info.volume, s.info.subject, s.info.licence) for s in slices} == {("A", "one", "CC0")}
+
+
+def test_a_manifest_without_a_column_is_refused_by_its_name(tmp_path):
+    (tmp_path / "MANIFEST.csv").write_text("volume_id,path\nA,a.nii.gz\n")
+    with pytest.raises(InputError, match=r"lacks modality, use, subject"):
+        build_slices(tmp_path, tmp_path / "s.safetensors")
+
+
+def test_a_file_of_the_manifest_that_is_not_there_is_named_and_passed_over(tmp_path):
+    write(tmp_path / "a.nii.gz", body())
+    head = "volume_id,modality,use,subject,path,intensity_units,dose,data_license"
+    rows = [f"{name},CT,train and evaluate,one,{name}.nii.gz,HU,,CC0" for name in ("a", "gone")]
+    (tmp_path / "MANIFEST.csv").write_text("\n".join([head, *rows]), encoding="utf-8-sig")
+    lines = []
+    assert len(build_slices(tmp_path, tmp_path / "s.safetensors", report=lines.append)) == 6
+    assert any("gone.nii.gz" in line for line in lines)
+
+
+def test_colour_pictures_are_named_and_passed_over(site, tmp_path):
+    colours = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    (site / "photos").mkdir()
+    Image.fromarray(colours).save(site / "photos" / "photo.png")
+    lines = []
+    slices = build_slices(site, tmp_path / "s.safetensors", report=lines.append)
+    assert {s.values.ndim for s in slices} == {2}
+    assert any("photo.png" in line and "colour" in line for line in lines)
+
+
+def test_images_beside_dicom_that_are_not_taken_are_named_once(site, tmp_path):
+    write(site / "export" / "deep" / "beside.nrrd", body())
+    lines = []
+    assert len(build_slices(site, tmp_path / "s.safetensors", report=lines.append)) == 19
+    assert sum("beside.nrrd" in line for line in lines) == 1
+
+
+def test_a_file_that_exists_is_never_overwritten_and_runs_have_a_slice(site, tmp_path):
+    kept = tmp_path / "a.nii.gz"
+    kept.write_bytes(b"precious")
+    with pytest.raises(OptionError, match="exists"):
+        build_slices(site, kept)
+    assert kept.read_bytes() == b"precious"
+    with pytest.raises(OptionError, match="got 0"):
+        build_slices(site, tmp_path / "s.safetensors", limit_mib=1.0, depth=0)
 
 
 def test_same_input_gives_the_same_bytes_below_the_limit(site, tmp_path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from meddenoise.errors import InputError
+from meddenoise.errors import InputError, OptionError
 from meddenoise.training.slices import Slice, SliceInfo, packed, save_slices
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from meddenoise.volume import Volume
 
 MANIFEST = "MANIFEST.csv"
+COLUMNS = ("volume_id", "modality", "use", "subject", "path", "intensity_units", "dose", "data_license")
 USABLE = "train and evaluate"
 CLEAN_DOSES = ("", "full")
 ISOTROPY, LEAST_SIDE = 1.3, 96
@@ -62,27 +63,33 @@ def build_slices(
 
     A folder with a MANIFEST.csv is read by it: a table with the columns volume_id, modality, use, subject, path
     (relative to ``data``), intensity_units, dose and data_license; rows of another use than "train and evaluate", and
-    low-dose partners, are left out. Of any other folder every image below it is taken, but for results of ours. Its
-    volumes and subjects get names that tell nothing: hashes of the series or path, and of the PatientID or the topmost
-    folder. Volumes that cannot be read are reported and passed over.
+    low-dose partners, are left out. Of any other folder every image below it is taken, but for results of ours and for
+    files in other formats right beside DICOM. Its volumes and subjects are named by hashes of the series or path, and
+    of the PatientID or the topmost folder: nobody reads a name there, but who knows a PatientID can look for it.
+    What is not taken, cannot be read or is a colour picture is reported and passed over.
 
     Args:
         data: The folder.
-        out: The file.
+        out: The file; must not be there yet.
         limit_mib: Largest size of the file in MiB: volumes share it, and slices are taken evenly from each.
         depth: Slices are taken in runs of this many neighbours; 3 for networks that look at three slices.
         report: Called with lines of progress.
 
     Raises:
-        InputError: Nothing usable there, or nothing small enough.
+        InputError: Nothing usable there, or nothing small enough, or a manifest that lacks columns.
+        OptionError: ``out`` exists, or ``depth`` is below 1.
     """
     if not data.is_dir():
         raise InputError(f"no training data: {data} is not a folder")
-    images = list(_by_manifest(data) if (data / MANIFEST).exists() else _by_content(data))
+    if out.exists():
+        raise OptionError(f"{out} exists; choose another name for the slices")
+    if depth < 1:
+        raise OptionError(f"slices are taken in runs of 1 or more, got {depth}")
+    images = list(_by_manifest(data) if (data / MANIFEST).exists() else _by_content(data, report))
     left = None if limit_mib is None else int(limit_mib * MIB) - ENTRY_BYTES
     found: dict[int, list[Slice]] = {}
     # Small volumes first: what they leave of their shares goes to the larger ones.
-    order = sorted(range(len(images)), key=lambda i: sum(file.stat().st_size for file in images[i].source.files))
+    order = sorted(range(len(images)), key=lambda i: _bytes_of(images[i].source))
     for done, i in enumerate(order):
         try:
             found[i] = list(_slices_of(images[i]))
@@ -105,6 +112,11 @@ def build_slices(
     subjects = len({s.info.subject for s in slices})
     report(f"{len(slices)} slices of {subjects} subjects in {out} ({out.stat().st_size / MIB:.1f} MiB)")
     return slices
+
+
+def _bytes_of(source: Source) -> int:
+    """Size of its files; reading says which of them are missing."""
+    return sum(file.stat().st_size for file in source.files if file.exists())
 
 
 def _within(slices: list[Slice], left: int, share: int, depth: int) -> list[Slice]:
@@ -132,22 +144,32 @@ def size_of(one: Slice) -> int:
 def _by_manifest(data: Path) -> Iterator[Image]:
     from meddenoise.io import find_sources
 
-    for row in csv.DictReader((data / MANIFEST).read_text().splitlines()):
+    rows = csv.DictReader((data / MANIFEST).read_text(encoding="utf-8-sig").splitlines())
+    missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+    if missing:
+        raise InputError(f"{data / MANIFEST}: must have the columns {', '.join(COLUMNS)}; lacks {', '.join(missing)}")
+    for row in rows:
         if row["use"] == USABLE and row["dose"] in CLEAN_DOSES:
             units = "SUV" if row["intensity_units"].startswith("SUV") else ""
             for source in find_sources([data / row["path"]])[0]:
                 yield Image(source, row["volume_id"], row["subject"], row["modality"], units, row["data_license"])
 
 
-def _by_content(data: Path) -> Iterator[Image]:
+def _by_content(data: Path, report: Callable[[str], None]) -> Iterator[Image]:
     from meddenoise.io import find_sources
 
     seen: set[Path] = set()
+    told: set[str] = set()
     folders = [data, *sorted(f for f in data.rglob("*") if f.is_dir() and not f.name.startswith("."))]
     for folder in folders:
         if not any(f.is_file() and not f.name.startswith(".") for f in folder.iterdir()):
             continue
-        for source in find_sources([folder])[0]:
+        sources, skipped = find_sources([folder])
+        for sentence in dict.fromkeys(skipped):  # a folder's are said again of its sub-folders
+            if sentence not in told:
+                told.add(sentence)
+                report(sentence)
+        for source in sources:
             if source.files and seen.isdisjoint(source.files):
                 seen.update(source.files)
                 name = source.series_uid or str(source.path.relative_to(data))
@@ -176,6 +198,8 @@ def _slices_of(image: Image) -> Iterator[Slice]:
     ours = provenance_of(volume)
     if ours is not None:
         raise InputError(ours)
+    if volume.colour:
+        raise InputError(f"{image.source.path}: a colour picture; give grey images to train on")
     if image.units:
         volume = replace(volume, header=replace(volume.header, units=image.units))
     rule = intensity_of(volume)
