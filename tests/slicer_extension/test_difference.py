@@ -108,6 +108,14 @@ def test_legend_names_the_unit_and_stays_beside_the_difference(app, tmp_path):
     logic.close()
 
 
+def test_legend_takes_the_servers_unit_where_the_image_states_none_and_shows_small_numbers(app, tmp_path):
+    logic, comparison = compare(app, tmp_path, figures={"units": "g/ml"})
+    legend = legendOf(comparison.difference, app.colorLogic)
+    assert legend.GetTitleText() == "original \u2212 denoised (g/ml)"
+    assert legend.GetLabelFormat() % 0.0042 == "0.0042"
+    logic.close()
+
+
 @pytest.mark.parametrize("colorLogic", [None, object()], ids=["none", "too old"])
 def test_slicer_without_legends_still_shows_the_difference(app, tmp_path, colorLogic):
     logic, comparison = _compareHounsfield(app, tmp_path, colorLogic)

@@ -21,7 +21,7 @@ TAIL = 99.5
 """Percentile of the changes that reaches the end of the scale."""
 
 
-def makeDifference(scene: Any, name: str, original: Any, denoised: Any, colorLogic: Any = None) -> Any:
+def makeDifference(scene: Any, name: str, original: Any, denoised: Any, colorLogic: Any = None, unit: str = "") -> Any:
     """Adds the volume ``name``: original minus denoised, float32, in the original's unit.
 
     The window is symmetric, so that zero has the neutral color, and stays when the strength changes, so that a weaker
@@ -33,6 +33,7 @@ def makeDifference(scene: Any, name: str, original: Any, denoised: Any, colorLog
         original: Volume node.
         denoised: Volume node on the same grid, at full strength.
         colorLogic: vtkSlicerColorLogic that draws the legend; None, or one too old for it: no legend.
+        unit: For the legend, where the original states none.
     """
     before, after = voxels(original), voxelsOn(original, denoised)
     change = np.empty(before.shape, np.float32)
@@ -43,7 +44,7 @@ def makeDifference(scene: Any, name: str, original: Any, denoised: Any, colorLog
     display = addDisplay(node)
     display.SetWindowLevel(2.0 * _reach(voxels(node)), 0.0)
     display.SetAndObserveColorNodeID(colorTable(scene).GetID())
-    _addLegend(node, colorLogic)
+    _addLegend(node, colorLogic, unitOf(node) or unit)
     return node
 
 
@@ -93,11 +94,11 @@ def _reach(change: np.ndarray) -> float:
     return float(np.percentile(sample, TAIL)) or (float(changed.max()) if changed.size else 1.0)
 
 
-def _addLegend(node: Any, colorLogic: Any) -> None:
+def _addLegend(node: Any, colorLogic: Any, unit: str) -> None:
     add = getattr(colorLogic, "AddDefaultColorLegendDisplayNode", None)
     legend = add(node) if add else None
     if legend is None:
         return
-    unit = unitOf(node)
     legend.SetTitleText("original \u2212 denoised" + (f" ({unit})" if unit else ""))
+    legend.SetLabelFormat(legend.GetLabelFormat().replace(".1f", ".3g"))  # one decimal hides changes of SUV
     legend.SetVisibility(True)

@@ -45,8 +45,9 @@ class Results:
         spread = self._whole(path, blank) if blank is not None else None
         denoised = makeVolume(self._scene, f"{name} denoised", self._original, values, "denoised")
         self._showLike(denoised)
+        unit = str(answer.figures.get("units") or "")
         difference = makeDifference(
-            self._scene, f"{name} difference", self._original, denoised, colorLogic=self._colorLogic
+            self._scene, f"{name} difference", self._original, denoised, colorLogic=self._colorLogic, unit=unit
         )
         uncertainty = self._addUncertainty(name, spread) if spread is not None else None
         for node in (denoised, difference, uncertainty):
