@@ -67,3 +67,17 @@ def test_small_slices_are_mirrored_to_the_patch_size():
     small = [Slice(torch.rand(9, 14), SliceInfo("v", "s", "PET", False, 0.0, 1.0))]
     noisy, clean = sampler(small, Mix(size=48))(4, torch.Generator().manual_seed(0))
     assert noisy.shape == clean.shape == (4, 1, 48, 48)
+
+
+@pytest.mark.parametrize(("batch", "display"), [(1, 0.375), (4, 0.0), (4, 1.0)])
+def test_a_batch_may_hold_one_kind_of_patch_alone(batch, display):
+    noisy, clean = sampler(slices(), Mix(size=32, display=display))(batch, torch.Generator().manual_seed(0))
+    assert noisy.shape == clean.shape == (batch, 1, 32, 32)
+    assert not torch.equal(noisy, clean)
+
+
+def test_display_images_alone_follow_algorithm_1():
+    shown = [Slice(torch.full((40, 40), 128.0), SliceInfo("v", "s", "MR", True, 0.0, 255.0))]
+    noisy, clean = sampler(shown, TINY)(8, torch.Generator().manual_seed(0))
+    assert noisy.shape == (8, 1, 32, 32)
+    assert torch.equal((255.0 * clean).round(), torch.full_like(clean, 128.0))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from meddenoise.errors import InputError
 from meddenoise.training.slices import Slice, SliceInfo
 from meddenoise.training.stacks import stack_sampler
 
@@ -58,3 +59,13 @@ def test_every_modality_is_drawn_and_small_slices_are_mirrored():
     assert noisy.shape == (64, 3, 48, 48)
     assert noisy.isfinite().all()
     assert noisy.min() >= 0.0
+
+
+def test_display_images_of_ct_get_no_noise_of_hounsfield_units():
+    shown = [
+        Slice(torch.full((40, 40), 128.0), SliceInfo("w", "b", "CT", True, 0.0, 255.0, position=i)) for i in (0, 1)
+    ]
+    _, clean = stack_sampler([*shown, *slices("CT")], size=32)(30, torch.Generator().manual_seed(0))
+    assert not (clean == 128.0 / 255.0).all(dim=(1, 2, 3)).any()
+    with pytest.raises(InputError, match="no slices in physical units"):
+        stack_sampler(shown)

@@ -48,19 +48,27 @@ Sampler = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 
 
 def sampler(slices: Sequence[Slice], mix: Mix) -> Sampler:
-    """A sampler over the slices; equal generators give equal batches."""
+    """A sampler over the slices; equal generators give equal batches.
+
+    Display units have no physical noise but that of X-ray: where nothing else is given, all patches follow Algorithm 1.
+    """
     slices = [s for s in slices if s.info.volume not in mix.left_out]
     shown_groups = _by_modality_and_volume(slices)
-    physical_groups = _by_modality_and_volume([s for s in slices if not s.info.display or s.info.modality == "XR"])
+    physical_groups = _by_modality_and_volume([s for s in slices if has_physical_noise(s)])
 
     def sample(batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        shown = round(batch * mix.display)
+        shown = round(batch * mix.display) if physical_groups else batch
         grey, _ = _draw_patches(shown_groups, mix, shown, generator, display=True)
         clean, modalities = _draw_patches(physical_groups, mix, batch - shown, generator, display=False)
         noisy = [_algorithm1_pairs(grey, generator), _physical_noise(clean, modalities, generator)]
         return torch.cat(noisy), torch.cat([grey, clean])
 
     return sample
+
+
+def has_physical_noise(one: Slice) -> bool:
+    """Whether its values are in the unit that its modality's noise is made in."""
+    return not one.info.display or one.info.modality == "XR"
 
 
 Groups = dict[str, list[list[Slice]]]
@@ -78,6 +86,8 @@ def _draw_patches(
     groups: Groups, mix: Mix, count: int, generator: torch.Generator, *, display: bool
 ) -> tuple[Tensor, list[str]]:
     """Draw patches in network units, shape (count, 1, size, size), and the modality of each."""
+    if count == 0:
+        return torch.empty(0, 1, mix.size, mix.size), []
     weights = mix.display_modalities if display else mix.physical_modalities
     present = [m for m in weights if m in groups]
     chances = torch.tensor([weights[m] for m in present])
@@ -103,7 +113,7 @@ def _crop(values: Tensor, size: int, least: float, generator: torch.Generator) -
     draw = torch.rand(3, generator=generator)
     shrink = largest if draw[0] < 0.5 else least + (largest - least) * float(draw[1])
     side = min(round(size * shrink), max(size, min(rows, columns)))
-    values = _mirror_to(values, side)
+    values = mirrored_to(values, side)
     top = _integer(values.shape[0] - side + 1, generator)
     left = _integer(values.shape[1] - side + 1, generator)
     patch = values[top : top + side, left : left + side]
@@ -113,8 +123,8 @@ def _crop(values: Tensor, size: int, least: float, generator: torch.Generator) -
     return patch.flip(0) if draw[2] < 0.5 else patch
 
 
-def _mirror_to(values: Tensor, side: int) -> Tensor:
-    """Repeat a small slice by mirroring until both sides reach ``side``."""
+def mirrored_to(values: Tensor, side: int) -> Tensor:
+    """Repeat a small slice of at least 2 x 2 pixels by mirroring until both sides reach ``side``."""
     while min(values.shape) < side:
         rows = min(values.shape[0] - 1, max(0, side - values.shape[0]))
         columns = min(values.shape[1] - 1, max(0, side - values.shape[1]))

@@ -33,7 +33,7 @@ def _pet(clean: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _xray(clean: Tensor, generator: torch.Generator) -> Tensor:
-    low = torch.zeros(len(clean))
+    low = torch.zeros(len(clean), device=clean.device)
     return _by_slice(clean, noise.xray_noise, noise.draw_xray_noise(low, low + 1.0, generator), generator)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from meddenoise.errors import InputError
+from meddenoise.training.patches import has_physical_noise, mirrored_to
 from meddenoise.training.physical import CT_LIMITS, NOISE
 from meddenoise.training.slices import Slice, with_neighbours
 
@@ -27,10 +28,19 @@ def stack_sampler(
     drawn independently.
 
     Args:
-        slices: Of any modalities; volumes of one modality count alike, however many slices they have.
+        slices: Of any modalities; volumes of one modality count alike, however many slices they have. Slices in display
+            units have no noise of CT, MR or PET and are left out.
         size: Side of a patch in pixels; smaller slices are mirrored.
         weights: Share of each modality; WEIGHTS by default.
+
+    Raises:
+        InputError: No slice is left.
     """
+    slices = [s for s in slices if has_physical_noise(s)]
+    if not slices:
+        raise InputError(
+            "no slices in physical units, and none of X-ray: give at least one of these to cut 2.5D patches"
+        )
     volumes: dict[str, dict[str, list[tuple[Slice, Stack]]]] = {}
     for one, stack in zip(slices, with_neighbours(slices), strict=True):
         volumes.setdefault(one.info.modality, {}).setdefault(one.info.volume, []).append((one, stack))
@@ -71,7 +81,4 @@ def _patch(volumes: list[list[tuple[Slice, Stack]]], size: int, generator: torch
 def _crop(values: Tensor, top: int, left: int, size: int) -> Tensor:
     """A square of the slice; one that is too small is mirrored until it reaches the size."""
     values = values[top : top + size, left : left + size]
-    while min(values.shape) < size:
-        rows, columns = (min(n - 1, max(0, size - n)) for n in values.shape)
-        values = F.pad(values[None, None].to(torch.float32), (0, columns, 0, rows), mode="reflect")[0, 0]
-    return values
+    return mirrored_to(values.to(torch.float32), size)
