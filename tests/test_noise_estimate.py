@@ -119,3 +119,14 @@ def test_the_command_prints_the_level_and_writes_the_map(tmp_path, capsys):
     assert np.median(sitk.GetArrayFromImage(written)[0, 60:130, 60:130]) == pytest.approx(30.0, rel=0.2)
     assert main(["noise", str(tmp_path / "a.nrrd"), "--map", str(out)]) == 2
     assert main(["noise", str(tmp_path / "missing.nrrd")]) == 1
+
+
+def test_the_command_fails_by_the_files_name_where_it_cannot_write_the_map(tmp_path, capsys):
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(36, dtype=np.uint8).reshape(6, 6)), str(tmp_path / "tiny.png"))
+    assert main(["noise", str(tmp_path / "tiny.png")]) == 0
+    assert main(["noise", str(tmp_path / "tiny.png"), "--map", str(tmp_path / "m.nii.gz")]) == 1
+    assert "tiny.png: too small to map its noise" in capsys.readouterr().err
+    colours = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), str(tmp_path / "photo.png"))
+    assert main(["noise", str(tmp_path / "photo.png")]) == 1
+    assert "photo.png: the noise of a colour picture" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from meddenoise.errors import MedDenoiseError, OptionError
+from meddenoise.errors import InputError, MedDenoiseError, OptionError
 from meddenoise.volume import MODALITIES
 
 MAPS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
@@ -35,15 +35,18 @@ def _noise(arguments: argparse.Namespace) -> int:
     for source in sources:
         try:
             volume = read_volume(source, modality=arguments.modality)
+            if volume.colour:
+                raise InputError(f"{source.path}: the noise of a colour picture is not mapped; give a grey image")
             found = estimate_noise(volume)
             _warn(*volume.header.warnings)
             if found.level is None:
-                print(f"{source.path}: too small to tell its noise")
-                continue
-            print(
-                f"{source.path}: {found.level:.3g} {volume.header.units or 'grey levels'} ({found.place})", flush=True
-            )
-            if arguments.map is not None and found.map is not None:
+                print(f"{source.path}: too small to tell its noise", flush=True)
+            else:
+                units = volume.header.units or "grey levels"
+                print(f"{source.path}: {found.level:.3g} {units} ({found.place})", flush=True)
+            if arguments.map is not None:
+                if found.map is None:
+                    raise InputError(f"{source.path}: too small to map its noise; {arguments.map} is not written")
                 write_volume(found.map, arguments.map)
         except MedDenoiseError as error:
             failed += 1
