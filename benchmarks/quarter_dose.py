@@ -19,6 +19,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,7 +50,7 @@ class Pair:
     """One set: a patient with one kernel."""
 
     name: str
-    quarter: Volume
+    quarter: Volume | None
     q: Image
     f: Image
     body: NDArray[np.bool_]
@@ -139,6 +140,22 @@ def best_of(pair: Pair, grid: list[tuple[str, Callable[[Image], Image]]]) -> tup
     return min(results, key=lambda found: ratio(pair, found[1]))
 
 
+def peer(pair: Pair, method: str) -> Scores:
+    """The scores of one peer on one set."""
+    setting, denoised = best_of(pair, grids(pair.level)[method])
+    print(f"{pair.name}: {method}, {setting}", file=sys.stderr, flush=True)
+    return scores(pair, denoised, setting)
+
+
+def by_peers(sets: list[Pair], processes: int) -> Figures:
+    """All peers on all sets, the slowest first."""
+    bare = [replace(pair, quarter=None) for pair in sets]  # a Volume does not travel between processes
+    tasks = [(pair, method) for method in reversed(grids(1.0)) for pair in bare]
+    with ProcessPoolExecutor(processes) as pool:
+        found = dict(zip([(p.name, m) for p, m in tasks], pool.map(peer, *zip(*tasks, strict=True)), strict=True))
+    return {method: {pair.name: found[pair.name, method] for pair in sets} for method in grids(1.0)}
+
+
 def scores(pair: Pair, denoised: Image, setting: str = "") -> Scores:
     """What is published of one method on one set."""
     return {
@@ -192,21 +209,20 @@ def main() -> None:
     parser.add_argument("--model", default="student")
     parser.add_argument("--without-peers", action="store_true", help="measure the model alone, publish nothing")
     parser.add_argument("--keep-peers", action="store_true", help="take the peers from the last published result")
+    parser.add_argument("--processes", type=int, default=2, help="that the peers run in (default 2)")
     arguments = parser.parse_args()
     denoise = Denoiser.load(arguments.model)
+    sets = list(pairs())
+    floors = {pair.name: float(np.sqrt(pair.kappa)) for pair in sets}
     figures: Figures = {arguments.model: {}}
-    floors = {}
-    for pair in pairs():
-        floors[pair.name] = float(np.sqrt(pair.kappa))
+    for pair in sets:
         print(f"{pair.name}: {len(pair.q)} pairs, level {pair.level:.1f} HU, kappa {pair.kappa:.3f}", flush=True)
         ours = denoise(pair.quarter).volume.array.astype(np.float64)
         figures[arguments.model][pair.name] = scores(pair, ours)
-        if not (arguments.without_peers or arguments.keep_peers):
-            for method, grid in grids(pair.level).items():
-                setting, denoised = best_of(pair, grid)
-                figures.setdefault(method, {})[pair.name] = scores(pair, denoised, setting)
     if arguments.keep_peers:
         figures = with_kept_peers(figures, arguments.model, floors)
+    elif not arguments.without_peers:
+        figures |= by_peers(sets, arguments.processes)
     card = denoise.card
     text = page(figures, floors, arguments.model) + (
         f"\n\nModel: {card.name} {card.version}, sha256 {card.sha256[:12]}; never trained on these patients."
