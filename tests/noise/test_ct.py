@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from meddenoise import noise
+from meddenoise.errors import OptionError
 from meddenoise.noise import ct_scan
 from meddenoise.noise.projection import Kernel
 from meddenoise.noise.spectra import spectral_power
@@ -205,3 +206,11 @@ def test_half_of_the_drawn_kernels_keep_power_at_frequency_zero():
     lowest = power[:, 0, 0, 0] / power.amax(dim=(1, 2, 3))
     assert 0.4 < float((lowest > 0).float().mean()) < 0.6
     assert float(lowest.max()) < 0.8
+
+
+@pytest.mark.parametrize(("fraction", "present"), [(2.0, 1.0), (0.5, 0.25), (0.0, 1.0), (math.nan, 1.0)])
+def test_a_dose_above_that_of_the_image_is_refused(fraction, present):
+    scan = noise.same_scan(fraction=fraction, present=present)
+    for simulate in (noise.low_dose_noise, noise.fast_low_dose_noise):
+        with pytest.raises(OptionError, match="fraction must be above 0 and at most the dose already present"):
+            simulate(body(300, 300), scan, KERNEL, spacing=SPACING, generator=generator())

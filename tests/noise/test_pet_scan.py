@@ -8,6 +8,7 @@ import torch
 from skimage.util import random_noise
 
 from meddenoise import noise
+from meddenoise.errors import OptionError
 from meddenoise.noise.pet_scan import measured, reconstruct
 
 SIDE = 48
@@ -97,3 +98,15 @@ def test_all_counts_leave_the_image_as_it_is_and_few_make_it_noisy():
 def test_same_generator_gives_the_same_bits():
     first, second = (noise.low_count(phantom(), torch.tensor([0.1]), SCAN, generator=generator(4)) for _ in range(2))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("change", "message"), [({"algorithm": "FBP"}, "osem or fbp"), ({"subsets": 49}, "48 angles")])
+def test_a_reconstruction_that_there_is_not_is_refused(change, message):
+    with pytest.raises(OptionError, match=message):
+        dataclasses.replace(SCAN, **change)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.5])
+def test_a_fraction_that_no_thinning_gives_is_refused(fraction):
+    with pytest.raises(OptionError, match="at most 1, got"):
+        noise.low_count(phantom(), torch.tensor([fraction]), SCAN, generator=generator())

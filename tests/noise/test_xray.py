@@ -101,3 +101,8 @@ def test_same_generator_gives_the_same_bits():
 def test_blurred_noise_is_no_stronger_at_the_border():
     field = added(0.5, blur=3.0)
     assert field[..., 0].std() == pytest.approx(float(field.std()), rel=0.15)
+
+
+def test_the_whole_exposure_leaves_the_image_as_it_is():
+    for log_range in (0.0, 3.0):
+        assert added(0.5, exposure=1.0, electronic=5.0, blur=2.0, log_range=log_range).abs().max() < 1e-6

@@ -1,8 +1,9 @@
 """Noise models for training and benchmarks: pure torch functions of (image, parameters, generator).
 
-Images have shape (batch, 1, rows, columns). Parameters are drawn first and applied afterwards, so that one function
-can be tested against theory and the other stays free of randomness in its choices. The same generator gives the same
-bits. One file per modality; `generic` holds the papers' protocols.
+Images are float32 of shape (batch, 1, rows, columns), on the device of their parameters and generator. Parameters are
+drawn first and applied afterwards, so that one function can be tested against theory and the other stays free of
+randomness in its choices. The same generator gives the same bits. One file per modality; `generic` holds the papers'
+protocols.
 """
 
 from meddenoise.noise.blur import gaussian_blur

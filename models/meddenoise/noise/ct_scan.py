@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from meddenoise.errors import OptionError
 from meddenoise.noise.ct import sector_weights, streaks, triangular_shares
 from meddenoise.noise.projection import Kernel, backproject, filtered_backprojection, half_turn, project
 from meddenoise.noise.random import normal, per_image
@@ -55,7 +56,7 @@ class CTScan:
         exposure: Effective mAs at full dose, DICOM's Exposure.
         kvp: Tube voltage. The flux goes with its third power, as the scanner's own CTDIvol per mAs does.
         thickness: Of the slice in mm.
-        fraction: Of the dose that is wanted.
+        fraction: Of the dose that is wanted; above 0 and at most ``present``.
         present: Fraction of the dose whose noise the image holds already: 1 for a slice as it was taken, infinity for
             a phantom without noise.
         scanner: The same for all.
@@ -163,7 +164,15 @@ def ray_variance(image: Tensor, scan: CTScan, *, spacing: float) -> tuple[Tensor
 
     Returns:
         Shape (batch, 1, PATH_ANGLES, detectors), and the detectors' distance in mm.
+
+    Raises:
+        OptionError: A dose of nothing, or one above that of the image: noise can be added, not taken away.
     """
+    if not bool(((scan.fraction > 0.0) & (scan.fraction <= scan.present)).all()):
+        raise OptionError(
+            f"fraction must be above 0 and at most the dose already present, got {scan.fraction.tolist()} of "
+            f"{scan.present.tolist()}"
+        )
     size, scanner = _coarse_size(image), scan.scanner
     pitch = spacing * image.shape[-1] / size[1]
     water = F.adaptive_avg_pool2d(((image + 1000.0) / 1000.0).clamp(min=0.0), size)

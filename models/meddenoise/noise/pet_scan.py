@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from meddenoise.errors import OptionError
 from meddenoise.noise.blur import gaussian_blur
 from meddenoise.noise.projection import backproject, filtered_backprojection, half_turn, project
 from meddenoise.noise.random import per_image
@@ -33,9 +34,12 @@ class PETScan:
         spacing: Side of a pixel, which is a detector's too, in mm.
         algorithm: "osem" or "fbp".
         iterations: Of OSEM.
-        subsets: Of OSEM; with 1 it is MLEM. Divides ``angles``.
+        subsets: Of OSEM, at most as many as ``angles``; with 1 it is MLEM.
         fwhm: Full width at half maximum of the Gaussian post-filter, in mm.
         angles: Over half a turn.
+
+    Raises:
+        OptionError: Another algorithm, or subsets without an angle.
     """
 
     counts: float = 1e6
@@ -46,6 +50,13 @@ class PETScan:
     subsets: int = 12
     fwhm: float = 5.0
     angles: int = 120
+
+    def __post_init__(self) -> None:
+        """Refuse what would silently reconstruct something else."""
+        if self.algorithm not in ("osem", "fbp"):
+            raise OptionError(f"algorithm must be osem or fbp, got {self.algorithm!r}")
+        if not 1 <= self.subsets <= self.angles:
+            raise OptionError(f"subsets must be between 1 and the {self.angles} angles, got {self.subsets}")
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,12 @@ def low_count(
         scan: Counts, geometry and reconstruction.
         attenuation: In 1/mm, shape of the image; none at all if not given. See water_body.
         generator: Source of the counts, on the image's device.
+
+    Raises:
+        OptionError: A fraction of nothing or of more than all counts.
     """
+    if not bool(((fraction > 0.0) & (fraction <= 1.0)).all()):
+        raise OptionError(f"fraction must be above 0 and at most 1, got {fraction.tolist()}")
     data = measured(image, scan, attenuation)
     full = torch.poisson(data.expected, generator=generator)
     low = thin(full, fraction, generator=generator) / per_image(fraction)

@@ -13,13 +13,16 @@ from meddenoise.noise.random import log_uniform, normal, per_image, uniform
 FLOOR = 0.25
 """A logarithm is taken of no less than this share of the smallest exposure the pixel scale can hold."""
 
+MOST_COUNTS = 1e9
+"""Counted exactly on every device; more are as good as free of noise."""
+
 
 @dataclass(frozen=True)
 class XRayNoise:
     """Parameters of a lower exposure, one entry per image, shape (batch,) each.
 
     Attributes:
-        exposure: Share of the given image's exposure, above 0 and below 1.
+        exposure: Share of the given image's exposure, above 0 and at most 1.
         photons: Detected photons per pixel in the given image, at the largest exposure its pixel scale holds.
         electronic: Standard deviation of the electronic noise of one readout, in photons; independent of exposure.
         blur: Full width at half maximum of the detector's blur, in pixels: quantum noise has it, electronic noise not.
@@ -84,8 +87,9 @@ def xray_noise(image: Tensor, parameters: XRayNoise, *, generator: torch.Generat
     clean = _exposure(scaled.clamp(0.0, 1.0), log_range)
     # Counts whose relative variance is the one that thinning adds.
     wide = widened(clean, parameters.blur)
-    counts = (wide * photons * share / (1.0 - share)).clamp_min(1e-3)
-    quantum = wide * (torch.poisson(counts, generator=generator) / counts - 1.0)
+    counts = (wide * photons * share / (1.0 - share)).clamp(1e-3, MOST_COUNTS)
+    drawn = wide * (torch.poisson(counts, generator=generator) / counts - 1.0)
+    quantum = torch.where(share < 1.0, drawn, torch.zeros_like(drawn))
     readout = torch.sqrt(1.0 / share**2 - 1.0) * per_image(parameters.electronic) / photons
     added = blur_within(quantum, parameters.blur) + readout * normal(tuple(image.shape), generator)
     return image + width * _step(clean, added, log_range)
