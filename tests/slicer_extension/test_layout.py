@@ -142,6 +142,17 @@ def test_flicker_swaps_original_and_denoised_in_the_middle_only(app, tmp_path):
     logic.close()
 
 
+def test_denoised_is_on_top_again_once_it_is_shown_anew(app, tmp_path):
+    logic, comparison = compare(app, tmp_path)
+    logic.show(comparison)
+    assert logic.layout.denoisedOnTop
+    logic.flicker()
+    assert not logic.layout.denoisedOnTop
+    logic.show(comparison)
+    assert logic.layout.denoisedOnTop
+    logic.close()
+
+
 def test_other_model_of_the_same_image_keeps_slice_and_zoom(app, tmp_path):
     logic, first = compare(app, tmp_path, phantom((20, 40, 40)))
     prepared = logic.prepare(first.original, None, str(tmp_path))
@@ -161,7 +172,9 @@ def test_uncertainty_takes_the_place_of_the_difference_when_asked_for(app, tmp_p
     third = sliceLogic(app, DIFFERENCE).GetSliceCompositeNode()
     assert logic.showUncertainty(True)
     assert third.GetBackgroundVolumeID() == comparison.uncertainty.GetID()
+    assert logic.layout.shows(comparison.uncertainty)
     assert not logic.showUncertainty(False)
+    assert not logic.layout.shows(comparison.uncertainty)
     assert third.GetBackgroundVolumeID() == comparison.difference.GetID()
     logic.close()
 

@@ -71,6 +71,16 @@ class Layout:
         """Whether there is a layout to go back to."""
         return self.shown
 
+    @property
+    def denoisedOnTop(self) -> bool:
+        """Whether the middle view shows the denoised image, as it does until somebody flickers."""
+        composite = self._composite(DENOISED)
+        return composite is None or composite.GetForegroundOpacity() >= 0.5
+
+    def shows(self, volume: Any) -> bool:
+        """Whether this map is in the third view, and that view on the screen."""
+        return self.shown and self._composite(DIFFERENCE).GetBackgroundVolumeID() == volume.GetID()
+
     def show(self, comparison: Comparison, fit: bool = True) -> None:
         """Brings the three views up with this comparison.
 
@@ -117,10 +127,9 @@ class Layout:
         Returns:
             True if the denoised image is on top now.
         """
-        composite = self._composite(DENOISED)
-        denoisedOnTop = composite.GetForegroundOpacity() < 0.5
-        composite.SetForegroundOpacity(1.0 if denoisedOnTop else 0.0)
-        return denoisedOnTop
+        turned = not self.denoisedOnTop
+        self._composite(DENOISED).SetForegroundOpacity(1.0 if turned else 0.0)
+        return turned
 
     def _layoutNode(self) -> Any:
         return self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
