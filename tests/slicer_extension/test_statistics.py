@@ -86,6 +86,13 @@ def test_share_of_changed_voxels_is_counted(app, tmp_path):
     logic.close()
 
 
+def test_what_the_server_took_for_the_foreground_is_said(app, tmp_path):
+    logic, comparison = compare(app, tmp_path, figures={**FIGURES, "foreground": "soft tissue, 20 to 110 HU"})
+    rows = logic.statistics(comparison)
+    assert rows[0].source == "whole image, estimated by the server: soft tissue, 20 to 110 HU"
+    logic.close()
+
+
 def test_figures_of_a_limited_denoising_do_not_claim_to_be_of_the_whole_image(app, tmp_path):
     logic = Logic(app.scene, app.logic)
     prepared = logic.prepare(app.volume(phantom(SHAPE)), roi(app), str(tmp_path))

@@ -57,6 +57,7 @@ def statisticsOf(comparison: Comparison) -> list[Row]:
     noise, left = figures.get("noise_before"), figures.get("noise_after")
     bias, change = figures.get("bias"), figures.get("rms_change")
     after, source = left, BY_SERVER_INSIDE if comparison.limited else BY_SERVER
+    source += f": {figures['foreground']}" if figures.get("foreground") else ""
     if strength < 1.0 and noise and left is not None:
         after = _noiseBetween(noise, left, strength, _alike(comparison))
     return [
