@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from meddenoise import weights
+from meddenoise.errors import InputError
 from meddenoise.noise import normal
 from meddenoise.recipes.noise_meter import SLICES, Config, draw_batch, rician_level, run
 from meddenoise.training.slices import Slice, SliceInfo, save_slices
@@ -52,3 +53,10 @@ def test_the_recipe_publishes_weights_that_load(tmp_path):
     network, found = weights.load(str(tmp_path / "noise-meter.safetensors"))
     assert found == card
     assert math.isfinite(float(network(torch.zeros(1, 2, 32, 32)).mean()))
+
+
+def test_display_images_alone_are_refused(tmp_path):
+    shown = Slice(torch.rand(64, 64), SliceInfo("v", "a", "MR", True, 0.0, 255.0))
+    save_slices([shown], tmp_path / SLICES)
+    with pytest.raises(InputError, match="no slices to train the noise meter on"):
+        run(Config(steps=1), Path("nowhere"), tmp_path, report=lambda line: None)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meddenoise import noise, weights
+from meddenoise.errors import InputError
 from meddenoise.networks import NoiseMeter
 from meddenoise.networks.cost import gmac, parameter_count
 from meddenoise.noise_level import CELL, gaussian_blur, relative_detail
@@ -73,6 +74,8 @@ def run(config: Config, data: Path, out: Path, *, report: Callable[[str], None])
     if not (out / SLICES).exists():
         build_slices(data, out / SLICES, report=report)
     slices = [s for s in load_slices(out / SLICES, validation=False) if _usable(s, config)]
+    if not slices:
+        raise InputError(f"{out / SLICES}: no slices to train the noise meter on; give CT, MR or PET in physical units")
     torch.manual_seed(config.seed)
     network = NoiseMeter()
     if config.start is not None:
