@@ -33,7 +33,9 @@ class MedDenoise(ScriptedLoadableModule):
         """Makes the compare layout known, so that scenes saved with it open in it."""
         from MedDenoiseLib import Layout
 
-        Layout.registerLayouts(slicer.app.layoutManager().layoutLogic().GetLayoutNode())
+        manager = slicer.app.layoutManager()
+        if manager is not None:  # Slicer runs without windows too
+            Layout.registerLayouts(manager.layoutLogic().GetLayoutNode())
 
 
 class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

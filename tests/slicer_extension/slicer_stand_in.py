@@ -25,6 +25,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
     """Lists the nodes of a scene by their type, follows the scene, and gives the chosen one."""
 
     currentNodeChanged = QtCore.Signal(object)
+    nodeAddedByUser = QtCore.Signal(object)
 
     def __init__(self, parent=None):
         super().__init__(parent)
@@ -54,6 +55,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
     noneDisplay = _option("noneDisplay", str)
 
     def setMRMLScene(self, scene):
+        before = self.currentNode()
         for tag in self._tags:
             self._scene.RemoveObserver(tag)
         self._scene = scene
@@ -61,6 +63,8 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         events += (slicer.vtkMRMLScene.EndBatchProcessEvent, slicer.vtkMRMLScene.EndCloseEvent)
         self._tags = [scene.AddObserver(event, self._refresh) for event in events] if scene else []
         self._refresh()
+        if before is not None and scene is None:
+            self.currentNodeChanged.emit(None)
 
     def _wanted(self, node):
         exact = self._options.get("showChildNodeTypes") is False
@@ -71,13 +75,13 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         before = self.currentNode()
         nodes = [] if self._scene is None else list(slicer.util.getNodesByClass("vtkMRMLNode", self._scene))
         nodes = [node for node in nodes if self._wanted(node)]
-        self.blockSignals(True)
+        blocked = self.blockSignals(True)
         self.clear()
         self._ids = [None, *(node.GetID() for node in nodes)]
         self.addItems([self._options["noneDisplay"], *(node.GetName() for node in nodes)])
         kept = before.GetID() if before is not None else None
         self.setCurrentIndex(self._ids.index(kept) if kept in self._ids else 0)
-        self.blockSignals(False)
+        self.blockSignals(blocked)
         if (before is not None) != (self.currentNode() is not None):
             self.currentNodeChanged.emit(self.currentNode())
 

@@ -65,6 +65,11 @@ def test_layout_is_known_once_the_application_started(module, inside):
     assert "MedDenoiseOriginal" in inside.layoutNode.GetLayoutDescription(LAYOUT)
 
 
+def test_application_without_windows_starts(module, monkeypatch):
+    monkeypatch.setattr(slicer.app, "layoutManager", lambda: None)
+    module.MedDenoise.whenStarted()
+
+
 def test_widget_shows_the_panel(widget):
     assert widget.layout.indexOf(widget.panel.widget) >= 0
     widget.enter()

@@ -25,7 +25,7 @@ class Delay:
 
     def ask(self) -> None:
         """Wants the action done."""
-        if self._restart or not self._timer.isActive():
+        if self._restart or not self._timer.property("active"):
             self._timer.start()
 
     def stop(self) -> None:

@@ -40,6 +40,7 @@ class ImagePanel:
         for selector in (ui.inputSelector, ui.regionSelector):
             selector.setMRMLScene(scene)
             selector.currentNodeChanged.connect(self._onNodes)
+        ui.regionSelector.nodeAddedByUser.connect(self._onNewRegion)
         ui.modalityBox.currentIndexChanged.connect(self._onModality)
         ui.modelBox.currentIndexChanged.connect(self._onModel)
         ui.uncertaintyBox.toggled.connect(self._onUncertainty)
@@ -146,6 +147,12 @@ class ImagePanel:
         self._take(self.ui.inputSelector.currentNode())
         self.logic.parameters.region = self.ui.regionSelector.currentNode()
         self._changed()
+
+    def _onNewRegion(self, *_args: Any) -> None:
+        """A box that was just made has no size; it is placed on the volume, to be dragged from there."""
+        region = self.ui.regionSelector.currentNode()
+        if region is not None:
+            self.logic.startDrawing(region, self.logic.parameters.inputVolume)
 
     def _onModality(self, *_args: Any) -> None:
         if self._updating:

@@ -6,6 +6,7 @@ from typing import Any, Callable
 
 import qt
 
+from MedDenoiseLib import Texts
 from MedDenoiseLib.Delay import Delay
 from MedDenoiseLib.Errors import MedDenoiseError
 from MedDenoiseLib.I18n import tr as _
@@ -55,6 +56,7 @@ class ResultPanel:
         ui.linkWindowsBox.toggled.connect(self._onLink)
         ui.mapBox.toggled.connect(self._onMap)
         ui.measureSelector.currentNodeChanged.connect(self._onRegion)
+        ui.measureSelector.nodeAddedByUser.connect(self._onNewRegion)
         ui.segmentBox.currentIndexChanged.connect(self._onSegment)
         ui.measureButton.clicked.connect(self._onMeasure)
         ui.exportButton.clicked.connect(self._onExport)
@@ -70,7 +72,9 @@ class ResultPanel:
         ui.comparisonBox.setCurrentIndex(self._listed.index(shown) if shown in self._listed else -1)
         ui.strengthSlider.setValue(100 * shown.strength if shown is not None else 100)
         ui.linkWindowsBox.setChecked(self.logic.parameters.linkWindows)
-        ui.mapBox.setChecked(False)  # showing a comparison brings its difference up
+        uncertainty = shown.uncertainty if shown is not None else None
+        ui.mapBox.setChecked(uncertainty is not None and self.logic.layout.shows(uncertainty))
+        ui.flickerButton.setChecked(not self.logic.layout.denoisedOnTop)
         ui.measureSelector.setCurrentNode(self.logic.parameters.statisticsRegion)
         self._fillSegments()
         self._updating = False
@@ -172,8 +176,13 @@ class ResultPanel:
 
     def _onMix(self) -> None:
         shown = self.logic.shown
-        if shown is not None:
+        if shown is None:
+            return
+        try:
             self.logic.setStrength(shown, self.ui.strengthSlider.property("value") / 100)
+        except Exception as error:
+            self._show(self.ui.resultText, Texts.inWords(error))
+        else:
             self._figures.ask()
 
     def _onCompare(self, *_args: Any) -> None:
@@ -201,6 +210,13 @@ class ResultPanel:
             self._updating = False
             self._onSegment()
 
+    def _onNewRegion(self, *_args: Any) -> None:
+        """A box that was just made is placed on the image, a curve is drawn by the next clicks into a view."""
+        region, shown = self.ui.measureSelector.currentNode(), self.logic.shown
+        if region is not None and shown is not None:
+            self.logic.startDrawing(region, shown.original)
+            self.showFigures()
+
     def _onSegment(self, *_args: Any) -> None:
         if not self._updating:
             self.logic.parameters.statisticsSegment = self._segment()
@@ -221,8 +237,8 @@ class ResultPanel:
             return
         try:
             files = self.logic.exportDicom(self.logic.shown, folder)
-        except MedDenoiseError as error:
-            self._show(self.ui.resultText, f"{error} {error.advice}".strip())
+        except Exception as error:
+            self._show(self.ui.resultText, Texts.inWords(error))
         else:
             done = _("Wrote {count} DICOM files to {folder}.").format(count=len(files), folder=folder)
             self._show(self.ui.resultText, done)

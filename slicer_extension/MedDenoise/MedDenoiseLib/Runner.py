@@ -76,9 +76,7 @@ class Runner:
         """Stop now and forget the job: the scene is closing, or the panel goes away."""
         if self._job is None:
             return
-        job = self._job
-        self._job = None
-        self._timer.stop()
+        job, *_ = self._release()
         job.cancel()
         job.wait(seconds)
         self._become(IDLE)
@@ -96,19 +94,25 @@ class Runner:
             self._finish()
 
     def _finish(self) -> None:
-        job, wasCanceling = self._job, self.state == CANCELING
-        self._job = None
-        self._timer.stop()
+        wasCanceling = self.state == CANCELING
+        job, whenDone, whenFailed = self._release()
         self._become(IDLE)
         try:
             result = job.result()
         except Exception as error:  # whatever the work raised is the panel's to tell
-            self._whenFailed(error)
+            whenFailed(error)
             return
         if wasCanceling:  # it ended before it heard of the wish
-            self._whenFailed(Canceled())
+            whenFailed(Canceled())
         else:
-            self._whenDone(result)
+            whenDone(result)
+
+    def _release(self) -> tuple[Any, Any, Any]:
+        """Let go of job and callbacks, which hold a whole image; returns them."""
+        held = self._job, self._whenDone, self._whenFailed
+        self._job = self._whenDone = self._whenFailed = self._seen = None
+        self._timer.stop()
+        return held
 
     def _become(self, state: str) -> None:
         self.state = state

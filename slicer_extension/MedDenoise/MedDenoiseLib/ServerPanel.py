@@ -37,10 +37,11 @@ class ServerPanel:
         self.whenChanged: Callable[[], None] = lambda: None
         address = settings.address or Links.DEFAULT_SERVER
         self._fill(address)
+        self._tokenHost = hostOf(address)
         ui.tokenEdit.setText(secrets.token(address))
         ui.certificateEdit.setCurrentPath(settings.certificate)
         ui.certificateEdit.filters = ctk.ctkPathLineEdit.Files | ctk.ctkPathLineEdit.Readable
-        ui.addressBox.editTextChanged.connect(self._onEdited)
+        ui.addressBox.editTextChanged.connect(self._onAddress)
         ui.tokenEdit.textChanged.connect(self._onEdited)
         ui.certificateEdit.currentPathChanged.connect(self._onEdited)
         ui.withdrawButton.clicked.connect(self._onWithdraw)
@@ -57,7 +58,7 @@ class ServerPanel:
         address = serverAddress(self.ui.addressBox.property("currentText"))
         host = hostOf(address)
         if not self.settings.hasAgreed(host):
-            if not self._ask(Texts.consentQuestion(host, isThisMachine(host))):
+            if not self._ask(Texts.consentQuestion(host, isThisMachine(host), _isOpen(address))):
                 raise ConsentMissing(host)
             self.settings.agree(host)
             self._showConsent()
@@ -96,6 +97,14 @@ class ServerPanel:
         box.setEditText(address)
         box.blockSignals(False)
 
+    def _onAddress(self, *_args: Any) -> None:
+        """A token is for the host that it was entered for, and must not reach another by a forgotten field."""
+        host = self._host()
+        if host and host != self._tokenHost:
+            self._tokenHost = host
+            self.ui.tokenEdit.setText(self.secrets.token(serverAddress(self.ui.addressBox.property("currentText"))))
+        self._onEdited()
+
     def _onEdited(self, *_args: Any) -> None:
         self.say("")
         self._showConsent()
@@ -118,6 +127,14 @@ class ServerPanel:
     def _showConsent(self) -> None:
         host = self._host()
         agreed = self.settings.hasAgreed(host)
-        self.ui.consentText.setText(_("You agreed to send images to {host}.").format(host=host) if agreed else "")
-        self.ui.consentText.setVisible(agreed)
+        said = [_("You agreed to send images to {host}.").format(host=host)] if agreed else []
+        if host and _isOpen(serverAddress(self.ui.addressBox.property("currentText"))):
+            said.append(f"⚠ {Texts.notEncrypted()}")
+        self.ui.consentText.setText("\n".join(said))
+        self.ui.consentText.setVisible(bool(said))
         self.ui.withdrawButton.setVisible(agreed)
+
+
+def _isOpen(address: str) -> bool:
+    """Whether what goes there can be read on the way."""
+    return address.startswith("http:") and not isThisMachine(hostOf(address))

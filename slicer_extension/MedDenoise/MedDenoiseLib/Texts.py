@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from MedDenoiseLib import Links
@@ -28,15 +29,25 @@ def acknowledgement() -> str:
     ).format(documentation=Links.DOCUMENTATION)
 
 
-def consentQuestion(host: str, local: bool) -> str:
-    """Asked once for each host, before anything is sent there."""
+def consentQuestion(host: str, local: bool, open: bool = False) -> str:
+    """Asked once for each host, before anything is sent there; ``open``: by a way that is not encrypted."""
     where = _("This is your own computer.") if local else _("This is another computer.")
+    if open:
+        where += "\n\n" + notEncrypted()
     return _(
         "MedDenoise will send to {host}:\n\n- the voxels, spacing and orientation of each volume that you denoise\n"
         "- the chosen model, modality and options, and the token if you gave one\n\n"
         "Never sent: patient names, node names, file paths or DICOM tags. Faces and burned-in text are part of the"
-        " voxels.\n\n{where} Do you agree to send these to {host}?"
+        " voxels.\n\n{where}\n\nDo you agree to send these to {host}?"
     ).format(host=host, where=where)
+
+
+def notEncrypted() -> str:
+    """Warns of http to another computer."""
+    return _(
+        "http to another computer is not encrypted: whoever can listen on the network can read images and token."
+        " Ask for an address with https://."
+    )
 
 
 def connected(info: Any) -> str:
@@ -62,6 +73,13 @@ def ofError(error: Exception) -> str:
     return _("Something unexpected went wrong: {error}. Please report it: {issues}").format(
         error=f"{type(error).__name__}: {error}", issues=Links.ISSUES
     )
+
+
+def inWords(error: Exception) -> str:
+    """The same; what nobody foresaw goes into the application's log with its traceback too."""
+    if not isinstance(error, MedDenoiseError):
+        logging.error("MedDenoise failed", exc_info=error)
+    return ofError(error)
 
 
 def ofProgress(progress: Any) -> str:

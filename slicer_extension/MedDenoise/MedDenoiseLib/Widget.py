@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -130,6 +129,7 @@ class Widget:
         self.logic.parameters.release()
         self.logic.close()
         for selector in (self.ui.inputSelector, self.ui.regionSelector, self.ui.measureSelector):
+            selector.blockSignals(True)  # the choices belong to the scene, which may stay
             selector.setMRMLScene(None)
 
     def onSceneStartClose(self, *_args: Any) -> None:
@@ -201,7 +201,7 @@ class Widget:
         )
 
     def _onNoConnection(self, error: Exception) -> None:
-        self.server.say(self._inWords(error))
+        self.server.say(Texts.inWords(error))
 
     def _onDenoise(self, *_args: Any) -> None:
         if self.runner.state == RUNNING:
@@ -267,15 +267,8 @@ class Widget:
     def _end(self, said: Any) -> None:
         """After a denoising, whatever became of it; an error is told in words."""
         self._removeFolder()
-        self._say(self._inWords(said) if isinstance(said, Exception) else said)
+        self._say(Texts.inWords(said) if isinstance(said, Exception) else said)
         self.update()
-
-    @staticmethod
-    def _inWords(error: Exception) -> str:
-        """What the user reads; what nobody foresaw goes into the application's log with its traceback too."""
-        if not isinstance(error, MedDenoiseError):
-            logging.error("MedDenoise failed", exc_info=error)
-        return Texts.ofError(error)
 
     def _removeFolder(self) -> None:
         """The image that was sent and what came back are nobody's business any more."""
