@@ -39,7 +39,7 @@ QUARTER_SHARE = 1.07
 DRAWS = 8
 SLICES = 4
 PASSED_OVER = ("Sunnybrook", "CBIS")
-"""Colour pictures and digitised film."""
+"""Pictures of MR, which have no physical unit, and digitised film."""
 
 Image = NDArray[np.float64]
 

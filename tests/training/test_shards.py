@@ -118,6 +118,12 @@ def test_a_file_of_the_manifest_that_is_not_there_is_named_and_passed_over(tmp_p
     assert any("gone.nii.gz" in line for line in lines)
 
 
+def test_slices_that_are_lines_are_left_out(tmp_path):
+    write(tmp_path / "a" / "v.nii.gz", body(slices=1)[:, 24:25])
+    with pytest.raises(InputError, match="no readable image"):
+        build_slices(tmp_path, tmp_path / "s.safetensors")
+
+
 def test_colour_pictures_are_named_and_passed_over(site, tmp_path):
     colours = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     (site / "photos").mkdir()

@@ -150,11 +150,14 @@ def reconstruct(counts: Tensor, data: Sinogram, size: tuple[int, int], scan: PET
 def _osem(counts: Tensor, data: Sinogram, size: tuple[int, int], scan: PETScan, angles: Tensor) -> Tensor:
     image = torch.ones((len(counts), 1, *size), device=counts.device)
     subsets = [torch.arange(start, scan.angles, scan.subsets, device=counts.device) for start in range(scan.subsets)]
+    sensitivities = [
+        backproject(data.factors[:, :, chosen], angles[chosen], size, spacing=scan.spacing).clamp_min(TINY)
+        for chosen in subsets
+    ]
     for _ in range(scan.iterations):
-        for chosen in subsets:
+        for chosen, sensitivity in zip(subsets, sensitivities, strict=True):
             factors, some = data.factors[:, :, chosen], angles[chosen]
             model = factors * project(image, some, spacing=scan.spacing) + data.background[:, :, chosen]
             ratio = factors * counts[:, :, chosen] / model.clamp_min(TINY)
-            sensitivity = backproject(factors, some, size, spacing=scan.spacing)
-            image = image * backproject(ratio, some, size, spacing=scan.spacing) / sensitivity.clamp_min(TINY)
+            image = image * backproject(ratio, some, size, spacing=scan.spacing) / sensitivity
     return image

@@ -205,7 +205,7 @@ def _slices_of(image: Image) -> Iterator[Slice]:
     rule = intensity_of(volume)
     for axis in _axes(volume):
         for position, values in enumerate(np.moveaxis(volume.array, axis, 0)):
-            if values.std() > 1e-3 * rule.scale:
+            if min(values.shape) > 1 and values.std() > 1e-3 * rule.scale:  # a line has nothing to mirror
                 info = SliceInfo(
                     volume=image.volume,
                     subject=image.subject,
