@@ -14,7 +14,7 @@ from PySide6 import QtCore, QtTest
 
 from MedDenoiseLib.Images import voxels
 from MedDenoiseLib.Runner import IDLE, RUNNING, Runner
-from scene import phantom
+from scene import compare, phantom
 from scripted_client import ScriptedClient
 
 
@@ -91,6 +91,17 @@ class TestCleanup:
         panel.ui.inputSelector.setCurrentNode(volume)
         panel.cleanup()
         assert panel.logic.parameters.inputVolume is volume
+
+
+class TestSecondPanel:
+    def test_results_made_elsewhere_are_listed_when_the_module_is_shown(self, makePanel, inside, tmp_path):
+        panel = makePanel(ScriptedClient())
+        logic, comparison = compare(inside, tmp_path)
+        panel.enter()
+        assert [panel.ui.comparisonBox.itemText(0)] == [comparison.name]
+        logic.remove(comparison)
+        assert panel.ui.comparisonBox.count() == 0
+        logic.close()
 
 
 class TestKey:

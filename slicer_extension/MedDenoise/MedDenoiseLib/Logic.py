@@ -225,7 +225,7 @@ class Logic:
         self._known = []
 
     def sceneOpened(self) -> None:
-        """Takes up what a scene brought along; called at the scene's EndImportEvent too."""
+        """Takes up what the scene, or another logic, brought along; called at the scene's EndImportEvent too."""
         self._known = self.comparisons
         self._link()
         self._tell()

@@ -17,8 +17,9 @@ def help() -> str:
         " image is sent to that server and to nowhere else, after you agreed. The input is never changed; original,"
         " denoised and difference are shown side by side.</p><p><b>Research use, not a medical device.</b> Denoising"
         " cannot add information: structure in the difference is structure that was taken away.</p>"
-        '<p><a href="{documentation}">Documentation</a>, <a href="{issues}">report a problem</a>.</p>'
-    ).format(documentation=Links.DOCUMENTATION, issues=Links.ISSUES)
+        '<p><a href="{documentation}">Documentation</a>, <a href="{server}">how to run a server</a>,'
+        ' <a href="{issues}">report a problem</a>.</p>'
+    ).format(documentation=Links.DOCUMENTATION, server=Links.SERVER_GUIDE, issues=Links.ISSUES)
 
 
 def acknowledgement() -> str:

@@ -113,6 +113,7 @@ class Widget:
         self.image.preselectVolume()
         self.image.update()
         self.update()
+        self.logic.sceneOpened()  # another panel, or a script, may have brought comparisons
 
     def exit(self) -> None:
         """Another module is shown; what runs goes on."""
