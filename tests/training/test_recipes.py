@@ -116,7 +116,7 @@ def test_the_command_trains_resumes_and_says_what_it_made(tmp_path, slices, caps
     assert main(["train", "student", "--steps", "4", "--resume", *options]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "resumed after step 2, with steps 2 -> 4"
-    assert out[-1].startswith(f"student 0.2.0: {tmp_path}/student.safetensors, sha256 ")
+    assert out[-1].startswith(f"student 0.3.0: {tmp_path}/student.safetensors, sha256 ")
 
 
 @pytest.mark.parametrize("option", [("--steps", "0"), ("--patch", "20"), ("--learning-rate", "2"), ("--batch", "x")])

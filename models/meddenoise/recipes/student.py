@@ -30,7 +30,7 @@ class Config:
     Attributes:
         widths: Channels at 1/2, 1/4 and 1/8 of the resolution.
         blocks: Residual blocks at each of them.
-        mix: Algorithm 1 on 8-bit grey levels in three of eight patches, each modality's own noise in the others. The
+        mix: Algorithm 1 on 8-bit grey levels in a quarter of the patches, each modality's own noise in the others. The
             thin slices of one volume are halved in size to serve as targets, and a sharp kernel of 40 HU noise cannot
             serve.
         schedule: Length, rate and device.
@@ -41,11 +41,18 @@ class Config:
 
     widths: tuple[int, ...] = (48, 64, 128)
     blocks: tuple[int, ...] = (2, 2, 2)
-    mix: Mix = field(default_factory=lambda: Mix(shrink={"LIDC-IDRI-0314": 2.0}, left_out=("Lung_Dx-A0002_B70f",)))
+    mix: Mix = field(
+        default_factory=lambda: Mix(
+            display=0.25,
+            physical_modalities={"CT": 0.38, "MR": 0.24, "PET": 0.26, "XR": 0.12},
+            shrink={"LIDC-IDRI-0314": 2.0},
+            left_out=("Lung_Dx-A0002_B70f",),
+        )
+    )
     schedule: Schedule = field(default_factory=lambda: Schedule(steps=30000, learning_rate=1e-3))
     start: str | None = None
     validate_every: int = 500
-    version: str = "0.2.0"
+    version: str = "0.3.0"
 
 
 PRESETS = {"published": Config()}
