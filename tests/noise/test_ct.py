@@ -150,6 +150,37 @@ def test_electronic_noise_counts_behind_thick_bodies_only():
     assert excess(380.0) > 1.3
 
 
+def rays(image: torch.Tensor, exposure: float = 200.0, **scanner: float) -> torch.Tensor:
+    """Variance of the rays at full dose, shape (angles, detectors)."""
+    scan = noise.same_scan(fraction=1.0, present=math.inf, exposure=exposure, scanner=noise.Scanner(**scanner))
+    return ct_scan.ray_variance(image, scan, spacing=SPACING)[0][0, 0]
+
+
+def test_electronic_noise_equals_that_of_photons_at_the_exposure_it_is_named_by():
+    air = torch.full((1, 1, 64, 64), -1000.0)
+    both, photons = (rays(air, exposure=0.02, electronic=e) for e in (0.02, 0.0))  # slices of 3 mm
+    centre = both.shape[-1] // 2
+    assert both[0, centre] / photons[0, centre] == pytest.approx(2.0, rel=0.01)
+
+
+def test_bow_tie_starves_the_rays_beside_the_centre():
+    variance = rays(torch.full((1, 1, 128, 128), -1000.0), electronic=0.0, bow_tie=5e-5)[0]
+    t = (torch.arange(len(variance)) - (len(variance) - 1) / 2) * SPACING
+    assert torch.allclose(variance / variance.min(), torch.exp(5e-5 * t**2), rtol=0.01)
+
+
+def test_the_current_makes_up_for_its_share_of_the_longest_path():
+    flat, modulated = (rays(body(370, 220), electronic=0.0, modulation=m) for m in (0.0, 0.2))
+    gain = (modulated / flat).mean(dim=-1).log()
+    along_y, along_x = gain[0], gain[len(gain) // 2]  # views through 220 and 370 mm
+    assert along_y - along_x == pytest.approx(0.2 * noise.Scanner().water * 150.0, rel=0.05)
+
+
+def test_drawn_kernels_are_mostly_strongest_along_the_vertical_frequency():
+    direction = noise.draw_ct_spectrum(2000, generator()).direction
+    assert ((direction - math.pi / 2).abs() < 0.8).float().mean() == pytest.approx(0.75 * 0.954 + 0.25 * 0.51, abs=0.03)
+
+
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_wide_body_has_horizontal_streaks(exact):
     along_x, along_y = lag_1(middle(simulated(body(370, 220), exact=exact)))
