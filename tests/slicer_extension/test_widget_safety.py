@@ -93,6 +93,38 @@ class TestCleanup:
         assert panel.logic.parameters.inputVolume is volume
 
 
+class TestSceneClose:
+    @pytest.mark.parametrize("state", ["idle", "connecting", "running", "canceling"])
+    def test_panel_is_at_rest_and_works_again_whatever_it_did(self, makePanel, hand, inside, state):
+        client = ScriptedClient()
+        panel = makePanel(client)
+        if state != "connecting":
+            ready(panel, hand, inside)
+        if state != "idle":
+            client.go.clear()
+            (panel.ui.connectButton if state == "connecting" else panel.ui.denoiseButton).click()
+        if state == "canceling":
+            panel.runner.cancel()
+        assert panel.runner.state == state
+        panel.onSceneStartClose()
+        inside.scene.Clear(0)
+        panel.onSceneEndClose()
+        assert panel.runner.state == "idle"
+        assert panel.logic.comparisons == []
+        client.go.set()
+        ready(panel, hand, inside)
+        panel.ui.denoiseButton.click()
+        hand.idle(panel)
+        assert len(panel.logic.comparisons) == 1
+
+
+def ready(panel, hand, inside):
+    """Connected, with an image chosen."""
+    hand.connect(panel)
+    panel.ui.inputSelector.setCurrentNode(inside.volume(phantom((8, 40, 40))))
+    panel.ui.modalityBox.setCurrentIndex(1)
+
+
 class TestSecondPanel:
     def test_results_made_elsewhere_are_listed_when_the_module_is_shown(self, makePanel, inside, tmp_path):
         panel = makePanel(ScriptedClient())
@@ -123,9 +155,7 @@ class TestResult:
     @pytest.fixture
     def done(self, makePanel, hand, inside):
         panel = makePanel(ScriptedClient())
-        hand.connect(panel)
-        panel.ui.inputSelector.setCurrentNode(inside.volume(phantom((8, 40, 40))))
-        panel.ui.modalityBox.setCurrentIndex(1)
+        ready(panel, hand, inside)
         panel.ui.uncertaintyBox.setChecked(True)
         panel.ui.denoiseButton.click()
         hand.idle(panel)

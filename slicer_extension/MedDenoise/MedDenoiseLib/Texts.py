@@ -30,10 +30,10 @@ def acknowledgement() -> str:
     ).format(documentation=Links.DOCUMENTATION)
 
 
-def consentQuestion(host: str, local: bool, open: bool = False) -> str:
-    """Asked once for each host, before anything is sent there; ``open``: by a way that is not encrypted."""
+def consentQuestion(host: str, local: bool, unencrypted: bool = False) -> str:
+    """Asked once for each host, before anything is sent there; ``unencrypted``: by http to another computer."""
     where = _("This is your own computer.") if local else _("This is another computer.")
-    if open:
+    if unencrypted:
         where += "\n\n" + notEncrypted()
     return _(
         "MedDenoise will send to {host}:\n\n- the voxels, spacing and orientation of each volume that you denoise\n"
