@@ -102,6 +102,18 @@ def test_a_manifest_says_what_may_be_used(tmp_path):
     assert {(s.info.volume, s.info.subject, s.info.licence) for s in slices} == {("A", "one", "CC0")}
 
 
+def test_a_picture_of_a_ct_stays_a_ct(tmp_path):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 48)).astype(np.uint8)).save(folder / "a.png")
+    (folder / "MANIFEST.csv").write_text(
+        "volume_id,modality,use,subject,path,intensity_units,dose,data_license\n"
+        "a,CT,train and evaluate,s,a.png,grey,,none\n"
+    )
+    (one,) = build_slices(folder, tmp_path / "s.safetensors")
+    assert (one.info.modality, one.info.display) == ("CT", True)
+
+
 def test_a_manifest_without_a_column_is_refused_by_its_name(tmp_path):
     (tmp_path / "MANIFEST.csv").write_text("volume_id,path\nA,a.nii.gz\n")
     with pytest.raises(InputError, match=r"lacks modality, use, subject"):

@@ -209,7 +209,7 @@ def _slices_of(image: Image) -> Iterator[Slice]:
                 info = SliceInfo(
                     volume=image.volume,
                     subject=image.subject,
-                    modality=volume.modality,
+                    modality=image.modality or volume.modality,  # pictures are read as X-ray
                     display=volume.header.display,
                     offset=rule.offset,
                     scale=rule.scale,
