@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import slicer
 import slicer.util
+import vtk
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleTest,
@@ -57,6 +58,8 @@ class MedDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.panel.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.panel.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.panel.onSceneImported)
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        self.addObserver(selection, vtk.vtkCommand.ModifiedEvent, self.panel.onSelection)
 
     def enter(self):
         """Called whenever the module is shown."""

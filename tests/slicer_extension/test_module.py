@@ -88,6 +88,25 @@ def test_scene_close_reaches_the_panel(widget, inside):
     assert widget.panel.logic.parameters.inputVolume.GetName() == "next"
 
 
+def test_volume_loaded_while_the_module_is_shown_is_chosen(widget, inside):
+    widget.enter()
+    first = inside.volume(phantom(), "first")
+    inside.logic.GetSelectionNode().SetActiveVolumeID(first.GetID())
+    assert widget.panel.ui.inputSelector.currentNode() is first
+    assert widget.panel.logic.parameters.inputVolume is first
+    inside.logic.GetSelectionNode().SetActiveVolumeID(inside.volume(phantom(), "second").GetID())
+    assert widget.panel.logic.parameters.inputVolume is first  # what is chosen stays
+
+
+def test_volume_loaded_while_another_module_is_shown_waits(widget, inside):
+    inside.logic.GetSelectionNode().SetActiveVolumeID(inside.volume(phantom()).GetID())
+    assert widget.panel.logic.parameters.inputVolume is None
+    widget.enter()
+    assert widget.panel.logic.parameters.inputVolume is not None
+    inside.scene.Clear(0)
+    assert widget.panel.logic.parameters.inputVolume is None
+
+
 def test_cleanup_leaves_no_observer_and_may_come_twice(module, inside):
     def observed():
         events = (inside.scene.StartCloseEvent, inside.scene.EndCloseEvent, inside.scene.EndImportEvent)

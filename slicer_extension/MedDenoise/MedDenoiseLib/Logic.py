@@ -65,7 +65,8 @@ class Logic:
 
     def activeVolume(self) -> Any:
         """The scalar volume the user looks at (background or foreground of a view, else the active one), or None."""
-        return Input.activeVolume(self._scene, self._applicationLogic)
+        coming = self._scene.IsClosing() or self._scene.IsImporting()  # or going
+        return None if coming else Input.activeVolume(self._scene, self._applicationLogic)
 
     def check(self, node: Any) -> None:
         """Raises InputError (says why, .advice the way out) where ``node`` (may be None) cannot be denoised."""

@@ -115,6 +115,11 @@ class Widget:
         self.update()
         self.logic.sceneOpened()  # another panel, or a script, may have brought comparisons
 
+    def onSelection(self, *_args: Any) -> None:
+        """Another volume came into the views."""
+        if self._key.property("enabled"):  # the module is shown
+            self.image.preselectVolume()
+
     def exit(self) -> None:
         """Another module is shown; what runs goes on."""
         self._key.setEnabled(False)
