@@ -188,16 +188,12 @@ def test_two_processes_train_as_one_does(tmp_path, slices, recipe):
         finished(start(tmp_path / str(processes), recipe, 12, *options, processes=processes))
     one, two = (load_file(tmp_path / str(n) / f"{recipe}.safetensors") for n in (1, 2))
     module, config = small(recipe, steps=12)
-    start_weights = module.Objective(replace(config, **FULL[recipe]), noisy_only=False).networks[recipe].state_dict()
+    whole = next(iter(module.PRESETS.values()))
+    sizes = {name: getattr(whole, name) for name in SMALL[recipe]}
+    start_weights = module.Objective(replace(config, **sizes), noisy_only=False).networks[recipe].state_dict()
     for key, value in one.items():
         moved = (value - start_weights[key]).norm().item()
         assert (value - two[key]).norm().item() <= 0.05 * moved + 1e-6, key
-
-
-FULL = {
-    "student": {"widths": (32, 64, 128), "blocks": (1, 2, 2)},
-    "two_stage": {"width": 32, "growth": 8, "blocks": 3},
-}
 
 
 @pytest.mark.slow
