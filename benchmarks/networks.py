@@ -14,12 +14,13 @@ import torch
 from common import publish, table
 from torch import nn
 
+from meddenoise import weights
 from meddenoise.networks import Student, TwoStage
 from meddenoise.networks.cost import gmac, parameter_count
 
 THREADS = 2
 ROWS = {
-    "student": Student,
+    "student": lambda: Student(**weights.read_card("student").arguments),
     "two_stage, noise estimation alone (NEN)": lambda: TwoStage(variant="noise_only"),
     "two_stage without attention (TWN)": lambda: TwoStage(variant="without_attention"),
     "two_stage": TwoStage,
