@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common import RESULTS, table
+from peers import AWARE
 
 from meddenoise import weights
 
@@ -59,7 +60,7 @@ def against_filters(figures: dict[str, Any], model: str) -> list[str]:
     filters: dict[bool, list[str]] = {True: [], False: []}
     for method in figures:
         if method not in (model, "noisy"):
-            filters[method.endswith(", aware")].append(method)
+            filters[method.endswith(AWARE)].append(method)
     return [
         f"{condition} "
         + " and ".join(

@@ -15,6 +15,8 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
 Image = NDArray[Any]
 Filter = Callable[[Image, float], Image]
+AWARE = ", aware"
+"""Ends the name of a filter's row that was told the noise model too."""
 
 
 def diffusion(image: Image, iterations: int, conductance: float) -> Image:

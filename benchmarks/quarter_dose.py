@@ -23,10 +23,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 from bm3d import bm3d
 from common import RESULTS, data_folder, manifest, publish, table
 from numpy.typing import NDArray
+from peers import diffusion
 from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
@@ -107,14 +107,6 @@ def debiased(pair: Pair, denoised: Image) -> float:
 def ratio(pair: Pair, denoised: Image) -> float:
     """RMSE to full dose over the input's."""
     return rmse(denoised, pair.f, mask=pair.body) / rmse(pair.q, pair.f, mask=pair.body)
-
-
-def diffusion(image: Image, iterations: int, conductance: float) -> Image:
-    """SimpleITK's filter on one slice."""
-    result = sitk.CurvatureAnisotropicDiffusion(
-        sitk.GetImageFromArray(image.astype(np.float32)), 0.0625, conductance, 1, iterations
-    )
-    return sitk.GetArrayFromImage(result).astype(np.float64)
 
 
 def grids(level: float) -> dict[str, list[tuple[str, Callable[[Image], Image]]]]:

@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from common import RESULTS, data_folder, manifest, publish, table
 from numpy.typing import NDArray
-from peers import PLAIN, Filter, Transform, exposure_transform, filters, power_transform, rician_transforms
+from peers import AWARE, PLAIN, Filter, Transform, exposure_transform, filters, power_transform, rician_transforms
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -50,7 +50,6 @@ from meddenoise.volume import Header, Modality, Volume
 Image = NDArray[Any]
 SNRS = (5, 10, 20, 30)
 LARGE = 300
-AWARE = ", aware"
 FRACTION = 0.1
 EXPOSURE, LOG_RANGE, GREY = 0.25, 3.0, 255.0
 
