@@ -108,6 +108,15 @@ class Application:
         display.SetWindowLevel(*window)
         return node
 
+    def sequence(self):
+        """A sequence of three volumes, and the proxy that shows its current frame."""
+        sequence = self.scene.AddNewNodeByClass("vtkMRMLSequenceNode", "heart")
+        for frame in range(3):
+            sequence.SetDataNodeAtValue(self.volume(phantom(seed=frame)), str(frame))
+        browser = self.scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+        browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+        return sequence, browser.AddProxyNode(sequence.GetNthDataNode(1), sequence, True)
+
 
 def grid(spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0), angle=0.0, leftHanded=False):
     """4x4 IJK to RAS: turned about two axes by ``angle`` radians."""

@@ -73,12 +73,7 @@ def test_difference_map_is_refused_and_denoised_image_is_not(app, tmp_path):
 
 
 def test_current_frame_of_a_sequence_is_taken(app):
-    sequence = app.scene.AddNewNodeByClass("vtkMRMLSequenceNode", "heart")
-    for frame in range(3):
-        sequence.SetDataNodeAtValue(app.volume(phantom(seed=frame)), str(frame))
-    browser = app.scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
-    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    proxy = browser.AddProxyNode(sequence.GetNthDataNode(1), sequence, True)
+    _, proxy = app.sequence()
     checkInput(proxy)
 
 

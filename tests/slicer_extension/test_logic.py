@@ -198,12 +198,7 @@ class TestInputThatChanges:
         logic.close()
 
     def test_frame_of_a_sequence_is_kept_when_the_user_browses_on(self, app, tmp_path):
-        sequence = app.scene.AddNewNodeByClass("vtkMRMLSequenceNode", "heart")
-        for frame in range(3):
-            sequence.SetDataNodeAtValue(app.volume(phantom(seed=frame)), str(frame))
-        browser = app.scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
-        browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-        proxy = browser.AddProxyNode(sequence.GetNthDataNode(1), sequence, True)
+        sequence, proxy = app.sequence()
         shown = voxels(proxy).copy()
         logic, comparison = denoise(app, proxy, tmp_path)
         proxy.SetAndObserveImageData(sequence.GetNthDataNode(2).GetImageData())  # what browsing does
