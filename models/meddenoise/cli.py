@@ -110,6 +110,7 @@ def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("meddenoise-demo"), metavar="DIR", help="default: ./meddenoise-demo"
     )
+    parser.add_argument("--model", default="student", metavar="NAME", help="see `meddenoise models` (default: student)")
     parser.add_argument("--port", type=port, help="default: a free one")
     parser.set_defaults(run=_demo)
 
@@ -176,7 +177,7 @@ def _show_model(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from meddenoise.server.demo import demo
 
-    return demo(arguments.output, port=arguments.port, say=_say)
+    return demo(arguments.output, model=arguments.model, port=arguments.port, say=_say)
 
 
 def _build_shards(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from meddenoise import MedDenoiseError, read_volume
-from meddenoise.errors import OutputError, ServiceError
+from meddenoise.errors import ModelError, OutputError, ServiceError
 from meddenoise.server.demo import Case, ask, demo
 from meddenoise.server.phantom import phantom
 from meddenoise.server.serve import check_port
@@ -89,6 +89,12 @@ def test_demo_names_a_file_in_the_place_of_its_folder(tmp_path):
         demo(tmp_path / "taken", say=print)
 
 
+def test_demo_names_an_unknown_model_before_it_starts_anything(tmp_path):
+    with pytest.raises(ModelError, match=r"unknown model 'tutor'; available: .*student"):
+        demo(tmp_path / "results", model="tutor", say=print)
+    assert not (tmp_path / "results").exists()
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nContent-Type: "
 CUT_OFF = {
     "before the answer": b"",
@@ -109,7 +115,7 @@ def test_demo_says_that_its_server_broke_off(tmp_path, sent):
         threading.Thread(target=answer, daemon=True).start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(ServiceError, match=r"(broke off while answering for|answer for) CT_small"):
-            ask(Case("CT_small", tmp_path / "CT_small.dcm", "CT"), url, tmp_path, "denoised")
+            ask(Case("CT_small", tmp_path / "CT_small.dcm", "CT"), url, tmp_path, "student", "denoised")
 
 
 def test_phantom_has_known_tissues_and_the_same_noise_for_the_same_seed():

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from meddenoise import weights
 from meddenoise.errors import OutputError, ServiceError
 from meddenoise.inference import Result
 from meddenoise.io import read_volume, write_volume
@@ -53,11 +54,12 @@ class Outcome:
     errors: tuple[float, float] | None
 
 
-def demo(output: Path, *, port: int | None = None, say: Say) -> int:
+def demo(output: Path, *, model: str = MODEL, port: int | None = None, say: Say) -> int:
     """Denoise a real CT slice, a real MR slice and a CT phantom through a server of our own on this machine.
 
     Args:
         output: Folder for the results; made if it does not exist.
+        model: Which model denoises.
         port: Loopback port of the server; a free one by default.
         say: Called with each line for the user.
 
@@ -66,10 +68,12 @@ def demo(output: Path, *, port: int | None = None, say: Say) -> int:
 
     Raises:
         OptionError: MONAI Label is not installed.
+        ModelError: Unknown model.
         OutputError: The folder cannot be written.
         ServiceError: The port is taken, or the server does not come up or refuses an image.
     """
     check_installed()
+    weights.read_card(model)  # an unknown model is named before anything starts
     _check_output(output)
     if port is None:
         port = free_port()
@@ -89,7 +93,7 @@ def demo(output: Path, *, port: int | None = None, say: Say) -> int:
             outcomes = []
             for number, case in enumerate(cases, 1):
                 say(f"[{number}/{len(cases)}] {case.name}: sending, denoising, fetching the result")
-                outcomes.append(_denoise(case, url, output, temporary))
+                outcomes.append(_denoise(case, url, model, output, temporary))
         say("The server is stopped")
     _write_report(outcomes, output)
     for line in _table(outcomes):
@@ -120,12 +124,12 @@ def _prepare(studies: Path) -> list[Case]:
     return [*cases, Case("phantom", write_volume(noisy, studies / "phantom.nrrd"), "CT", truth)]
 
 
-def _denoise(case: Case, url: str, output: Path, temporary: Path) -> Outcome:
+def _denoise(case: Case, url: str, model: str, output: Path, temporary: Path) -> Outcome:
     """Ask for the denoised image, then for the difference; keep both, and draw the picture."""
     start = time.perf_counter()
-    denoised, answer = ask(case, url, temporary, "denoised")
+    denoised, answer = ask(case, url, temporary, model, "denoised")
     seconds = time.perf_counter() - start
-    difference, _ = ask(case, url, temporary, "difference")
+    difference, _ = ask(case, url, temporary, model, "difference")
     try:
         kept = [
             Path(shutil.copyfile(result, output / f"{case.name}-{kind}.nrrd"))
@@ -139,7 +143,7 @@ def _denoise(case: Case, url: str, output: Path, temporary: Path) -> Outcome:
     return Outcome(case, answer, seconds, _errors(case, before, after))
 
 
-def ask(case: Case, url: str, temporary: Path, output_type: str) -> tuple[Path, dict[str, Any]]:
+def ask(case: Case, url: str, temporary: Path, model: str, output_type: str) -> tuple[Path, dict[str, Any]]:
     """One request through MONAI Label's own client.
 
     Raises:
@@ -149,7 +153,7 @@ def ask(case: Case, url: str, temporary: Path, output_type: str) -> tuple[Path, 
 
     client = MONAILabelClient(url, tmpdir=str(temporary))
     try:
-        path, answer = client.infer(MODEL, case.name, {"modality": case.modality, "output_type": output_type})
+        path, answer = client.infer(model, case.name, {"modality": case.modality, "output_type": output_type})
     except MONAILabelClientException as error:
         raise ServiceError(f"the server refused {case.name}: {_reason(error.msg)}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
