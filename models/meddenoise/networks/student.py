@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from meddenoise.networks.detail import coarse_and_detail
+
+ANCHORS = ("bottom", "up_2", "up_1")
+"""The stages whose features `Student.anchors` gives, in its order: at 1/8, 1/4 and 1/2 of the resolution."""
 
 
 class ResidualBlock(nn.Module):
@@ -36,26 +40,58 @@ class Student(nn.Module):
     Args:
         widths: Channels at 1/2, 1/4 and 1/8 of the resolution.
         blocks: Residual blocks at each of them; the first two count once on the way down and once on the way up.
+        inner: Channels inside each residual block, in the order of `residual_blocks`; None for as many as its width.
+
+    Raises:
+        ValueError: ``inner`` does not give one number for each residual block.
     """
 
     factor = 8
     """Rows and columns must be multiples of this."""
 
-    def __init__(self, *, widths: Sequence[int] = (32, 64, 128), blocks: Sequence[int] = (1, 2, 2)) -> None:
+    def __init__(
+        self,
+        *,
+        widths: Sequence[int] = (32, 64, 128),
+        blocks: Sequence[int] = (1, 2, 2),
+        inner: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
-        a, b, c = widths
+        (a, b, c), (m, n, o) = widths, blocks
+        per_block = [a] * m + [b] * n + [c] * o + [b] * n + [a] * m
+        if inner is not None and len(inner) != len(per_block):
+            raise ValueError(f"inner must give {len(per_block)} numbers for blocks {tuple(blocks)}, got {tuple(inner)}")
+        remaining = iter(per_block if inner is None else inner)
 
         def stage(width: int, count: int) -> nn.Sequential:
-            return nn.Sequential(*(ResidualBlock(width=width, inner=width) for _ in range(count)))
+            return nn.Sequential(*(ResidualBlock(width=width, inner=next(remaining)) for _ in range(count)))
 
         self.head = nn.Conv2d(3 * 4, a, 3, padding=1)
-        self.down_1, self.down_2, self.bottom = stage(a, blocks[0]), stage(b, blocks[1]), stage(c, blocks[2])
+        self.down_1, self.down_2, self.bottom = stage(a, m), stage(b, n), stage(c, o)
         self.shrink_1, self.shrink_2 = nn.Conv2d(a, b, 2, stride=2), nn.Conv2d(b, c, 2, stride=2)
         self.grow_2, self.grow_1 = nn.ConvTranspose2d(c, b, 2, stride=2), nn.ConvTranspose2d(b, a, 2, stride=2)
-        self.up_2, self.up_1 = stage(b, blocks[1]), stage(a, blocks[0])
+        self.up_2, self.up_1 = stage(b, n), stage(a, m)
         self.tail = nn.Conv2d(a, 4, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]  # starts as the identity
+
+    @property
+    def stages_in_order(self) -> tuple[nn.Sequential, ...]:
+        """The stages of residual blocks from input to output."""
+        return self.down_1, self.down_2, self.bottom, self.up_2, self.up_1
+
+    def residual_blocks(self) -> list[ResidualBlock]:
+        """The residual blocks from input to output."""
+        return [block for stage in self.stages_in_order for block in stage if isinstance(block, ResidualBlock)]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments that build a network of this one's sizes, JSON-able."""
+        return {
+            "widths": [self.head.out_channels, self.shrink_1.out_channels, self.shrink_2.out_channels],
+            "blocks": [len(stage) for stage in self.stages_in_order[:3]],
+            "inner": [block.expand.out_channels for block in self.residual_blocks()],
+        }
 
     def forward(self, image: Tensor, level: Tensor) -> Tensor:
         """Remove the noise.
@@ -67,6 +103,22 @@ class Student(nn.Module):
         Returns:
             Denoised image, same shape and units, float32.
         """
+        return self.anchors(image, level)[0]
+
+    def anchors(self, image: Tensor, level: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Remove the noise, and give the features at which a teacher's and a student's can be compared (section 2.1).
+
+        The paper places "anchor points at various network nodes" and names none: here one for each resolution on the
+        way back up, after the stages of `ANCHORS`, where each has seen all coarser ones.
+
+        Args:
+            image: As for `forward`.
+            level: As for `forward`.
+
+        Returns:
+            What `forward` gives, and the features, shapes (batch, widths[2], rows / 8, columns / 8), (batch, widths[1],
+            rows / 4, columns / 4) and (batch, widths[0], rows / 2, columns / 2).
+        """
         _, detail = coarse_and_detail(image, level)
         features = torch.cat([detail, 4.0 * image, level.log() + 4.0], dim=1)
         x = self.head(F.pixel_unshuffle(features, 2))  # (batch, a, rows / 2, columns / 2)
@@ -76,4 +128,4 @@ class Student(nn.Module):
         quarter = self.up_2(quarter + self.grow_2(eighth))
         half = self.up_1(half + self.grow_1(quarter))
         residual = F.pixel_shuffle(self.tail(half), 2)
-        return image - level * residual.float()
+        return image - level * residual.float(), [eighth, quarter, half]
