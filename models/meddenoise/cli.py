@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meddenoise import __version__
+from meddenoise.cli_batch import add_batch
 from meddenoise.cli_noise import add_noise
 from meddenoise.cli_serve import add_serve, add_token, port
 from meddenoise.cli_train import add_export, add_train
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"meddenoise {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_denoise(commands)
+    add_batch(commands)
     add_noise(commands)
     _add_models(commands)
     add_serve(commands)
