@@ -10,7 +10,8 @@ shift  mean of denoised minus input in soft tissue (20-110 HU after a Gaussian o
 
 Peers get the best of a grid, chosen per set with the truth: BM3D (white) at 1, 1.5, 2 and 2.5 times the true level
 (standard deviation of q - f in soft tissue), total variation at weights of 0.5 to 2 times it, non-local means at h of
-0.4 to 1.2 times it, CurvatureAnisotropicDiffusion at 5 and 10 iterations and conductances of 1, 3, 6 and 9.
+0.4 to 1.2 times it, CurvatureAnisotropicDiffusion at 5 and 10 iterations and conductances of 1, 3, 6 and 9. The last
+row is BM3D told the noise's two-dimensional spectrum too, as it is measured from q - f in the body of the whole set.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from bm3d import bm3d
 from common import RESULTS, data_folder, manifest, publish, table
+from noise_spectrum import REACH, autocovariance
 from numpy.typing import NDArray
 from peers import diffusion
 from scipy.ndimage import gaussian_filter
@@ -43,6 +45,7 @@ BLOCK = 24
 CLAIM = "L192"
 """The patient that nothing was ever calibrated on."""
 BM3D = "BM3D, true level"
+BM3D_SPECTRUM = "BM3D, true spectrum"
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,20 @@ def ratio(pair: Pair, denoised: Image) -> float:
     return rmse(denoised, pair.f, mask=pair.body) / rmse(pair.q, pair.f, mask=pair.body)
 
 
-def grids(level: float) -> dict[str, list[tuple[str, Callable[[Image], Image]]]]:
+def spectrum(pair: Pair) -> Image:
+    """Mean squared magnitude of the Fourier transform of a slice of the set's added noise, shape (rows, columns)."""
+    rows, columns = pair.q.shape[1:]
+    index = np.arange(-REACH, REACH)
+    distance = np.hypot(index[:, None], index) / REACH
+    window = np.where(distance < 1, np.cos(np.pi * distance / 2) ** 2, 0.0)
+    covariance = np.zeros((rows, columns))
+    covariance[np.ix_(index % rows, index % columns)] = autocovariance(pair.q - pair.f, pair.body) * window
+    return np.maximum(np.fft.fft2(covariance).real, 0.0) * rows * columns
+
+
+def grids(pair: Pair) -> dict[str, list[tuple[str, Callable[[Image], Image]]]]:
     """Peers and the settings they may choose from."""
+    level, power = pair.level, spectrum(pair)
     return {
         "TV": [
             (f"{m} x", lambda x, m=m: denoise_tv_chambolle(x, weight=m * level)) for m in (0.5, 0.75, 1.0, 1.5, 2.0)
@@ -123,7 +138,11 @@ def grids(level: float) -> dict[str, list[tuple[str, Callable[[Image], Image]]]]
             (f"{n} it., c {c}", lambda x, n=n, c=c: diffusion(x, n, c)) for n in (5, 10) for c in (1.0, 3.0, 6.0, 9.0)
         ],
         BM3D: [(f"{m} x", lambda x, m=m: bm3d(x, sigma_psd=m * level)) for m in (1.0, 1.5, 2.0, 2.5)],
+        BM3D_SPECTRUM: [("", lambda x: bm3d(x, sigma_psd=power))],
     }
+
+
+PEERS = ("TV", "NLM", "CurvatureAnisotropicDiffusion", BM3D, BM3D_SPECTRUM)
 
 
 def best_of(pair: Pair, grid: list[tuple[str, Callable[[Image], Image]]]) -> tuple[str, Image]:
@@ -134,18 +153,20 @@ def best_of(pair: Pair, grid: list[tuple[str, Callable[[Image], Image]]]) -> tup
 
 def peer(pair: Pair, method: str) -> Scores:
     """The scores of one peer on one set."""
-    setting, denoised = best_of(pair, grids(pair.level)[method])
+    setting, denoised = best_of(pair, grids(pair)[method])
     print(f"{pair.name}: {method}, {setting}", file=sys.stderr, flush=True)
     return scores(pair, denoised, setting)
 
 
-def by_peers(sets: list[Pair], processes: int) -> Figures:
-    """All peers on all sets, the slowest first."""
+def by_peers(sets: list[Pair], methods: list[str], processes: int) -> Figures:
+    """These peers on all sets, the slowest first."""
     bare = [replace(pair, quarter=None) for pair in sets]  # a Volume does not travel between processes
-    tasks = [(pair, method) for method in reversed(grids(1.0)) for pair in bare]
+    tasks = [(pair, method) for method in reversed(methods) for pair in bare]
+    if not tasks:
+        return {}
     with ProcessPoolExecutor(processes) as pool:
         found = dict(zip([(p.name, m) for p, m in tasks], pool.map(peer, *zip(*tasks, strict=True)), strict=True))
-    return {method: {pair.name: found[pair.name, method] for pair in sets} for method in grids(1.0)}
+    return {method: {pair.name: found[pair.name, method] for pair in sets} for method in methods}
 
 
 def scores(pair: Pair, denoised: Image, setting: str = "") -> Scores:
@@ -158,12 +179,14 @@ def scores(pair: Pair, denoised: Image, setting: str = "") -> Scores:
     }
 
 
-def with_kept_peers(figures: Figures, model: str, floors: dict[str, float]) -> Figures:
-    """Add the peers' rows of the last published result, if it was made on the same images."""
-    kept = json.loads((RESULTS / f"quarter-dose-{model}.json").read_text())
-    if any(abs(kept["floor"].get(name, np.inf) - value) > 1e-6 for name, value in floors.items()):
-        sys.exit("the published peers saw other images; run without --keep-peers")
-    return figures | {method: rows for method, rows in kept.items() if method not in (model, "floor")}
+def published_peers(floors: dict[str, float]) -> Figures:
+    """The peers' rows of the published results, of any model, that were made on the same images."""
+    kept: Figures = {}
+    for path in sorted(RESULTS.glob("quarter-dose-*.json")):
+        figures = json.loads(path.read_text())
+        if all(abs(figures["floor"].get(name, np.inf) - value) < 1e-6 for name, value in floors.items()):
+            kept |= {method: figures[method] for method in PEERS if method in figures}
+    return kept
 
 
 def page(figures: Figures, floors: dict[str, float], model: str) -> str:
@@ -200,7 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="student")
     parser.add_argument("--without-peers", action="store_true", help="measure the model alone, publish nothing")
-    parser.add_argument("--keep-peers", action="store_true", help="take the peers from the last published result")
+    parser.add_argument("--keep-peers", action="store_true", help="measure only peers that no published result has")
     parser.add_argument("--processes", type=int, default=2, help="that the peers run in (default 2)")
     arguments = parser.parse_args()
     denoise = Denoiser.load(arguments.model)
@@ -211,10 +234,10 @@ def main() -> None:
         print(f"{pair.name}: {len(pair.q)} pairs, level {pair.level:.1f} HU, kappa {pair.kappa:.3f}", flush=True)
         ours = denoise(pair.quarter).volume.array.astype(np.float64)
         figures[arguments.model][pair.name] = scores(pair, ours)
-    if arguments.keep_peers:
-        figures = with_kept_peers(figures, arguments.model, floors)
-    elif not arguments.without_peers:
-        figures |= by_peers(sets, arguments.processes)
+    if not arguments.without_peers:
+        kept = published_peers(floors) if arguments.keep_peers else {}
+        kept |= by_peers(sets, [method for method in PEERS if method not in kept], arguments.processes)
+        figures |= {method: kept[method] for method in PEERS}
     card = denoise.card
     text = page(figures, floors, arguments.model) + (
         f"\n\nModel: {card.name} {card.version}, sha256 {card.sha256[:12]}; never trained on these patients."

@@ -244,14 +244,15 @@ def with_peers(
     by_condition: dict[str, list[Case]],
     denoise: Denoiser,
     peers: dict[str, list[tuple[str, Filter]]],
-    kept: dict[str, Any],
+    published: list[dict[str, Any]],
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Means over slices, with the peers kept for conditions whose noisy slices they saw, and measured for others."""
+    """Means over slices; peers come from a published result that saw the same noisy slices, else they are measured."""
     figures = summary(found)
-    again = [c for c in found if not _same(kept.get("noisy", {}).get(c, {}), figures["noisy"][c])]
+    kept = {c: next((p for p in published if _same(p["noisy"].get(c, {}), figures["noisy"][c])), None) for c in found}
+    again = [c for c in found if kept[c] is None]
     measured = summary({c: [measure(case, denoise, peers) for case in by_condition[c]] for c in again})
-    for method in [m for m in (measured or kept) if m not in figures]:
-        figures[method] = {c: (measured if c in again else kept)[method][c] for c in found}
+    for method in (name + end for name in peers for end in ("", AWARE)):
+        figures[method] = {c: (kept[c] or measured)[method][c] for c in found}
     return figures
 
 
@@ -268,7 +269,7 @@ def main() -> None:
     parser.add_argument(
         "--keep-peers",
         action="store_true",
-        help="take the peers from the last published result where they saw the same noisy slices",
+        help="take the peers from published results where they saw the same noisy slices",
     )
     parser.add_argument("--without-bm3d", action="store_true", help="leave out the slowest peer, publish nothing")
     arguments = parser.parse_args()
@@ -286,10 +287,10 @@ def main() -> None:
     if arguments.without_peers:
         figures = summary(found)
     else:
-        published = RESULTS / f"simulated-{denoise.card.name}.json"
-        kept = json.loads(published.read_text()) if arguments.keep_peers else {}
+        paths = sorted(RESULTS.glob("simulated-*.json")) if arguments.keep_peers else []
+        published = [json.loads(path.read_text()) for path in paths]
         peers = filters(without_bm3d=arguments.without_bm3d)
-        figures = with_peers(found, by_condition, denoise, peers, kept)
+        figures = with_peers(found, by_condition, denoise, peers, published)
     cells = [
         [m, *(f"{c['rmse']:.2f} / {c['psnr']:.2f} / {c['ssim']:.3f}" for c in by_condition.values())]
         for m, by_condition in figures.items()
