@@ -9,10 +9,18 @@ from collections.abc import Callable
 
 from torch import nn
 
+from meddenoise.networks.gan import Gan
 from meddenoise.networks.noise_meter import NoiseMeter
 from meddenoise.networks.student import Student
+from meddenoise.networks.teacher import Teacher
 from meddenoise.networks.two_stage import TwoStage
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"noise_meter": NoiseMeter, "student": Student, "two_stage": TwoStage}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "gan": Gan,
+    "noise_meter": NoiseMeter,
+    "student": Student,
+    "teacher": Teacher,
+    "two_stage": TwoStage,
+}
 
-__all__ = ["NETWORKS", "NoiseMeter", "Student", "TwoStage"]
+__all__ = ["NETWORKS", "Gan", "NoiseMeter", "Student", "Teacher", "TwoStage"]
