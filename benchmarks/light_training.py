@@ -95,8 +95,8 @@ def _trained(recipe: Any, config: Any, folder: Path, out: Path) -> Trained:
 
 
 def _history(out: Path) -> list[dict[str, Any]]:
-    path = out / HISTORY
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """Lines of the history, which recipes of several stages keep in a folder of the first."""
+    return [json.loads(line) for path in out.rglob(HISTORY) for line in path.read_text().splitlines()]
 
 
 def _done(out: Path) -> int:
