@@ -1,5 +1,8 @@
 """The MONAI Label app of MedDenoise: wiring only."""
 
+import argparse
+import json
+import logging
 import sys
 from pathlib import Path
 
@@ -7,17 +10,20 @@ _APP = Path(__file__).resolve().parent
 sys.path += [str(_APP), str(_APP.parents[1] / "models")]  # a spawned worker has neither
 
 from lib.infer import DenoiseTask
+from lib.scoring import Score
+from lib.strategy import NextImage
 from monailabel.interfaces.app import MONAILabelApp
-from monailabel.tasks.activelearning.first import First
-from monailabel.tasks.activelearning.random import Random
 
 from meddenoise import __version__, weights
 from meddenoise.server.batch import BatchTask
 from meddenoise.server.checks import check_image, check_model
 from meddenoise.server.datastore import PacsDatastore, studies_folder
+from meddenoise.server.learning import next_sample
+from meddenoise.server.measures import METHODS
 from meddenoise.server.models import POOL
 from meddenoise.server.pacs import cache_folder, pacs_of
 from meddenoise.server.problems import http_errors
+from meddenoise.server.strategies import at_random, first, noisiest
 
 
 class MedDenoiseApp(MONAILabelApp):
@@ -49,23 +55,31 @@ class MedDenoiseApp(MONAILabelApp):
 
     def init_strategies(self):
         """How the next image is chosen."""
-        return {"random": Random(), "first": First()}
+        choices = {"first": first, "random": at_random, "noisiest": noisiest}
+        return {name: NextImage(name, choose) for name, choose in choices.items()}
+
+    def init_scoring_methods(self):
+        """What is told about each image."""
+        return {method.name: Score(method) for method in METHODS}
 
     def init_batch_infer(self):
         """How many images are denoised by one request."""
         return BatchTask()
 
     def models(self):
-        """Names of the models, those that cannot be used and those that came while the server runs included."""
-        if new := set(weights.available()) - set(self._infers):
-            fresh = {name: DenoiseTask(name, POOL, self.datastore()) for name in new}
-            self._infers = {**self._infers, **fresh}  # another thread may be going through the old one
+        """Names of the models that there are now, those that cannot be used included."""
+        if set(weights.available()) != set(self._infers):
+            self._infers = self.init_infers()  # a new one: another thread may be going through the old one
         return set(self._infers)
 
     def info(self):
         """MONAI Label's description of the app, and why a model that should be there is not."""
         problems = {name: POOL.problem(name) for name in sorted(self.models())}
         return {**super().info(), "problems": {name: why for name, why in problems.items() if why}}
+
+    def next_sample(self, request):
+        """The image to go on with."""
+        return next_sample(self, request)
 
     def infer(self, request, datastore=None):
         """Denoise one image; what is wrong with a request goes to the client in a sentence."""
@@ -76,3 +90,22 @@ class MedDenoiseApp(MONAILabelApp):
                 request["store"] = True  # what a label is to a folder
             request["label_tag"] = f"denoised_{request['model']}"  # not the client's: it names a folder
             return super().infer(request, datastore)
+
+
+def main():
+    """Run a task over a studies folder, as MONAI Label's sample apps do; 1 where an image failed."""
+    parser = argparse.ArgumentParser(description="Denoise every image of a studies folder or of a PACS.")
+    parser.add_argument("-s", "--studies", required=True, help="folder of images, or DICOMweb address of a PACS")
+    parser.add_argument("-m", "--model", default="student", choices=weights.available(), help="default: student")
+    parser.add_argument("-t", "--test", default="batch_infer", choices=["batch_infer"], help="the task")
+    parser.add_argument("-d", "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    app = MedDenoiseApp(str(_APP), arguments.studies, {})
+    result = app.batch_infer({"model": arguments.model, "device": arguments.device, "multi_gpu": False})
+    print(json.dumps(result, indent=2))
+    return 1 if any("error" in answer for answer in result.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,16 +9,18 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from monailabel.config import settings
-from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import Datastore
 
 from meddenoise.errors import OptionError, ServiceError
 from meddenoise.io import Deidentifier, Provenance, write_dicom_series
 from meddenoise.io.dicom_file import read_head
+from meddenoise.server.image_info import InfoFile, StudiesFolder
 from meddenoise.server.pacs import Pacs, Series
 from meddenoise.server.problems import Problem, http_errors, problem_of
 from meddenoise.volume import Volume
@@ -32,9 +34,9 @@ LIST_SECONDS = 15.0
 """How long a list of the PACS's series is given out again before the PACS is asked anew."""
 
 
-def studies_folder(folder: str) -> LocalDatastore:
-    """MONAI Label's datastore over a folder, for every format that can be denoised from a single file."""
-    return LocalDatastore(
+def studies_folder(folder: str) -> StudiesFolder:
+    """The datastore over a folder, for every format that can be denoised from a single file."""
+    return StudiesFolder(
         folder,
         extensions=list(PATTERNS),
         auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
@@ -58,8 +60,8 @@ class PacsDatastore(Datastore):  # type: ignore[misc] # MONAI Label ships no typ
         self.cache = cache / hashlib.sha256(pacs.url.encode()).hexdigest()[:16]
         self.cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.deidentifier = Deidentifier()  # one for all results: they stay together by study and patient
-        self._listed: tuple[float, list[Series]] | None = None
-        self._info: dict[str, dict[str, Any]] = {}
+        self._listed: tuple[float, dict[str, Series]] | None = None
+        self._info = InfoFile(self.cache.with_suffix(".json"))
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def name(self) -> str:
@@ -84,9 +86,13 @@ class PacsDatastore(Datastore):  # type: ignore[misc] # MONAI Label ships no typ
         Raises:
             ServiceError: The PACS does not answer.
         """
+        return list(self._by_uid().values())
+
+    def _by_uid(self) -> dict[str, Series]:
         if self._listed is None or time.monotonic() - self._listed[0] > LIST_SECONDS:
-            self._listed = (time.monotonic(), self.pacs.series())
-        return [series for series in self._listed[1] if not series.ours]
+            found = {series.uid: series for series in self.pacs.series() if not series.ours}
+            self._listed = (time.monotonic(), found)
+        return self._listed[1]
 
     def list_images(self) -> list[str]:
         """Ids of the image series."""
@@ -127,13 +133,38 @@ class PacsDatastore(Datastore):  # type: ignore[misc] # MONAI Label ships no typ
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What the PACS lists about a series, without anything about the patient."""
-        found = next((series for series in self.series() if series.uid == image_id), None)
+        found = self._by_uid().get(image_id)
         listed = {} if found is None else {"modality": found.modality, "instances": found.instances}
-        return {**listed, **self._info.get(image_id, {})}
+        return {**listed, **self._info.of(image_id)}
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
-        """Remember it until the server stops."""
-        self._info.setdefault(image_id, {}).update(info)
+        """Keep it beside the fetched series; it stays when those are purged."""
+        self._info.update(image_id, info)
+
+    def stamp(self, image_id: str, tag: str = "") -> str | None:
+        """What changes whenever the series does: how many objects it has, since an object never changes in DICOM.
+
+        None for a label, since there are none here, and where the PACS does not say.
+        """
+        found = None if tag else self._by_uid().get(image_id)
+        return None if found is None or found.instances is None else f"{found.instances} instances"
+
+    @contextmanager
+    def borrowed(self, image_id: str) -> Iterator[Path]:
+        """The series' files, for the time of the block: the cache does not grow by a whole PACS that is gone through.
+
+        Raises:
+            ServiceError: The PACS does not answer, or does not send the series.
+        """
+        series = self.pacs.find(image_id)
+        if series is None:
+            raise ServiceError(f"the PACS at {self.pacs.url} has no series {image_id} any more")
+        if _holds(self.cache / series.uid, series):
+            yield Path(self.get_image_uri(image_id))
+            return
+        with tempfile.TemporaryDirectory(prefix="meddenoise-") as folder:
+            self.pacs.fetch(series, Path(folder) / series.uid)
+            yield Path(folder) / series.uid
 
     def store(self, volume: Volume, provenance: Provenance, *, deidentify: bool = False) -> dict[str, Any]:
         """Store a result in the PACS as a derived series, in the study of its source unless de-identified.

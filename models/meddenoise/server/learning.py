@@ -1,0 +1,102 @@
+"""The routes for the next sample and for scoring, and what MONAI Label's own would do wrong about them.
+
+Its own keep every other request waiting, run scoring for methods that do not exist, load every model to say which image
+comes next, and fetch a whole series from a PACS only to name it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request
+from monailabel.config import settings
+from monailabel.endpoints import scoring
+from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.async_tasks.task import AsyncTask
+from monailabel.utils.async_tasks.utils import tasks
+
+from meddenoise.errors import OutputError
+from meddenoise.server.datastore import PacsDatastore
+from meddenoise.server.problems import Problem, http_errors
+from meddenoise.server.scores import check_wanted
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter(prefix=settings.MONAI_LABEL_API_STR)
+
+
+@router.post("/activelearning/{strategy}", tags=["ActiveLearning"], summary="Which image comes next")
+def sample(request: Request, strategy: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+    """MONAI Label's route, off the event loop: the next image and all that is known about it; {} where none is left."""
+    app, asked = app_instance(), params or {}
+    found: dict[str, Any] = app.next_sample({"strategy": strategy, **asked})
+    if not found:
+        return {}
+    image, images = found["id"], app.datastore()
+    info = images.get_image_info(image)
+    offered = {"ts": int(time.time()), "client_id": asked.get("client_id", request.state.person.name)}
+    try:
+        images.update_image_info(image, {"strategy": {**info.get("strategy", {}), strategy: offered}})
+    except OutputError:
+        logger.warning("it cannot be remembered which image was offered: the disk is full, or may not be written")
+    return {**found, **info}
+
+
+@router.post("/scoring/", tags=["Scoring"], summary="Score by every method", include_in_schema=False)
+def score_all(params: dict[str, Any] | None = None, *, run_sync: bool = False) -> Any:
+    """MONAI Label's route, off the event loop."""
+    _make_startable()
+    with http_errors():
+        return scoring.run(params, run_sync)
+
+
+@router.post("/scoring/{method}", tags=["Scoring"], summary="Score images")
+def score(method: str, params: dict[str, Any] | None = None, *, run_sync: bool = False) -> Any:
+    """MONAI Label's route, off the event loop; what cannot be scored is said at once."""
+    _make_startable()
+    app = app_instance()
+    with http_errors():
+        check_method(method, app)
+        check_wanted(app.datastore(), (params or {}).get("images"), (params or {}).get("max_samples", 0))
+        return scoring.run_method(method, params, run_sync)
+
+
+def check_method(method: Any, app: Any) -> None:
+    """Answer 404 unless images can be scored by that method."""
+    if method not in app._scoring_methods:
+        raise Problem(404, "OptionError", f"no score {method!r}; this server has: {', '.join(app._scoring_methods)}")
+
+
+def next_sample(app: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """What MONAI Label's app does, but a series of a PACS is not fetched, and missing noise scores are made meanwhile.
+
+    They are made in a process of its own, one at a time; never for a PACS, which would be fetched as a whole.
+
+    Returns:
+        "id", "path" where the image is a file, and what the strategy says; {} where no image is left.
+    """
+    name = request.get("strategy") or "random"
+    strategy = app._strategies.get(name)
+    with http_errors():
+        if strategy is None:
+            raise Problem(404, "OptionError", f"no strategy {name!r}; this server has: {', '.join(app._strategies)}")
+        found: dict[str, Any] = strategy(request, app.datastore()) or {}
+    if not found or isinstance(app.datastore(), PacsDatastore):
+        return found
+    if found.get("unscored") and app._server_mode and not _at_work():
+        _make_startable()
+        AsyncTask.run("scoring", request={"method": "noise"})
+        found["note"] += "; they are being scored"
+    return {**found, "path": app.datastore().get_image_uri(found["id"])}
+
+
+def _at_work() -> bool:
+    return any(task["status"] in ("SUBMITTED", "RUNNING") for task in tasks("scoring"))
+
+
+def _make_startable() -> None:
+    """MONAI Label's task stays submitted for ever where this variable is missing."""
+    os.environ.setdefault("PYTHONPATH", "")
