@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 import torch
 
 from meddenoise.errors import OptionError
+from meddenoise.server.values import choice, number, switch, text
 from meddenoise.volume import MODALITIES, Modality
 
 OutputType = Literal["denoised", "difference", "uncertainty", "noise"]
@@ -62,28 +62,28 @@ class Options:
         Raises:
             OptionError: A value is of the wrong type or not among those allowed.
         """
-        modality = _choice(request, "modality", ("auto", *MODALITIES))
+        modality = choice(request, "modality", ("auto", *MODALITIES))
         dtype, warnings = _result_dtype(request)
         output_type, extension = _output_type(request), _extension(request)
         if extension == DICOM and (output_type, dtype) != ("denoised", DTYPES[0]):
             raise OptionError(f"a DICOM result is the denoised image in the input's type, not {output_type} as {dtype}")
-        store, deidentify = _switch(request, "store"), _switch(request, "deidentify")
+        store, deidentify = switch(request, "store"), switch(request, "deidentify")
         if deidentify and not store and extension != DICOM:
             raise OptionError(
                 f"deidentify is for DICOM: ask for result_extension {DICOM} or store; a {extension} holds no names"
             )
         replacement = request.get("replace_nonfinite")
         return cls(
-            strength=_number(request, "strength", 1.0, low=0.0, high=1.0),
+            strength=number(request, "strength", 1.0, low=0.0, high=1.0),
             modality=None if modality == "auto" else cast(Modality, modality),
-            device=_text(request, "device", "auto"),
+            device=text(request, "device", "auto"),
             output_type=output_type,
-            report=_switch(request, "report"),
+            report=switch(request, "report"),
             result_extension=extension,
             result_dtype=dtype,
             series=_uid(request, "series"),
             instance=_uid(request, "instance"),
-            replace_nonfinite=None if replacement in (None, "") else _number(request, "replace_nonfinite", 0.0),
+            replace_nonfinite=None if replacement in (None, "") else number(request, "replace_nonfinite", 0.0),
             store=store,
             deidentify=deidentify,
             warnings=warnings,
@@ -112,40 +112,18 @@ def shown_to_clients(*, noise_map: bool = False) -> dict[str, Any]:
     }
 
 
-def _value(request: Mapping[str, Any], key: str, default: Any) -> Any:
-    """The value of a key; a client that sends a whole list of choices back means its first."""
-    value = request.get(key, default)
-    if isinstance(value, list) and value:
-        value = value[0]
-    return default if value is None or value == "" else value
-
-
-def _text(request: Mapping[str, Any], key: str, default: str) -> str:
-    value = _value(request, key, default)
-    if not isinstance(value, str):
-        raise OptionError(f"{key} must be text, got {value!r}")
-    return value
-
-
-def _choice(request: Mapping[str, Any], key: str, choices: Sequence[str]) -> str:
-    value = _text(request, key, choices[0])
-    if value not in choices:
-        raise OptionError(f"{key} must be one of {', '.join(choices)}, got {value!r}")
-    return value
-
-
 def _output_type(request: Mapping[str, Any]) -> OutputType:
     """What the result holds; the switches `difference` and `uncertainty` are short for the output type of that name."""
-    named = _choice(request, "output_type", get_args(OutputType))
-    wanted = [switch for switch in ("difference", "uncertainty") if _switch(request, switch)]
+    named = choice(request, "output_type", get_args(OutputType))
+    wanted = [key for key in ("difference", "uncertainty") if switch(request, key)]
     if len({*wanted, *([named] if named != "denoised" else [])}) > 1:
         raise OptionError(f"one result at a time: got output_type {named} and {' and '.join(wanted)}")
     return cast(OutputType, wanted[0] if wanted else named)
 
 
 def _extension(request: Mapping[str, Any]) -> str:
-    given = _text(request, "result_extension", EXTENSIONS[0])
-    return _choice({"result_extension": DICOM if given == "dicom" else given}, "result_extension", EXTENSIONS)
+    given = text(request, "result_extension", EXTENSIONS[0])
+    return choice({"result_extension": DICOM if given == "dicom" else given}, "result_extension", EXTENSIONS)
 
 
 def _uid(request: Mapping[str, Any], key: str) -> str | None:
@@ -155,30 +133,9 @@ def _uid(request: Mapping[str, Any], key: str) -> str | None:
     return value
 
 
-def _switch(request: Mapping[str, Any], key: str) -> bool:
-    value = _value(request, key, False)
-    if not isinstance(value, bool):
-        raise OptionError(f"{key} must be true or false, got {value!r}")
-    return value
-
-
-def _number(
-    request: Mapping[str, Any], key: str, default: float, *, low: float = -math.inf, high: float = math.inf
-) -> float:
-    value = _value(request, key, default)
-    limits = "a finite number" if math.isinf(low) else f"a number from {low:g} to {high:g}"
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number) or not low <= number <= high:
-        raise OptionError(f"{key} must be {limits}, got {value!r}")
-    return number
-
-
 def _result_dtype(request: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """The type of the result. MONAI Label's stock clients always ask for uint8, as if every result were a label map."""
-    value = _text(request, "result_dtype", DTYPES[0])
+    value = text(request, "result_dtype", DTYPES[0])
     if value == "uint8":
         return DTYPES[0], ("result_dtype uint8 was ignored: it would cut the intensities; the input's type is kept",)
-    return _choice({"result_dtype": value}, "result_dtype", DTYPES), ()
+    return choice({"result_dtype": value}, "result_dtype", DTYPES), ()
