@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from meddenoise.networks.precision import without_autocast
+
 SHORTEST = 1e-3
 """Length below which I and X are not brought to 1, so that empty channels have no steep gradient."""
 
@@ -52,7 +54,7 @@ class ADWC(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shape (batch, width, rows, columns) in and out."""
         last = x.movedim(1, -1)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):
             normed = F.layer_norm(last.float(), last.shape[-1:], self.norm_weight).movedim(-1, 1)
         inquiry, index, data = self.depth(self.point(normed)).chunk(3, dim=1)
         attention = self.attention(inquiry, index)
@@ -69,7 +71,7 @@ class ADWC(nn.Module):
         Returns:
             Shape (batch, heads, width / heads, width / heads), float32.
         """
-        with torch.autocast(inquiry.device.type, enabled=False):
+        with without_autocast(inquiry):
             unit_i, unit_x = (F.normalize(self._split(each).float(), dim=-1, eps=SHORTEST) for each in (inquiry, index))
             return torch.softmax(unit_i @ unit_x.transpose(-2, -1) * self.log_scale.exp(), dim=-1)
 

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from meddenoise.networks.precision import without_autocast
 from meddenoise.networks.student import Student
 
 
@@ -49,7 +50,7 @@ class BranchedConv(nn.Module):
 
     def kernel(self) -> Tensor:
         """The sum of all branches as one kernel, shape (outputs, inputs, 3, 3), in the parameters' precision."""
-        with torch.autocast(self.weight.device.type, enabled=False):
+        with without_autocast(self.weight):
             centre = self.parallel if self.residual is None else self.parallel + torch.diag(self.residual)
             sequential = torch.einsum("ohyx,hi->oiyx", self.sequential_3x3, self.sequential_1x1)
             return self.weight + sequential + F.pad(centre[:, :, None, None], (1, 1, 1, 1))

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from meddenoise.networks.precision import without_autocast
+
 KERNELS = (1, 3, 5)
 SHARE = 4
 """Each kernel size has the block's channels divided by this."""
@@ -66,7 +68,7 @@ class NoiseContextBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shape (batch, width, rows, columns) in and out."""
         found = torch.cat([scale(x) for scale in self.scales], dim=1)  # (batch, inner, rows, columns)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):
             variance, mean = torch.var_mean(found.float(), dim=(2, 3), correction=0)  # (batch, inner)
             gate, context = self.excite(mean)
             # Instance normalisation, gate and context are one factor and one offset for each channel of each image.
