@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from algorithm1 import SIGMAS, make_noisy, validation_slices
 from common import data_folder, manifest, table
 from numpy.typing import NDArray
 
@@ -146,6 +145,8 @@ def grey(denoise: Denoiser) -> Callable[[Image], Image]:
 
 def algorithm1_scores(trained: Mapping[str, Trained], *, slices: int, seeds: int) -> Scores:
     """Scores of the noisy images and of every variant on the same noise; see algorithm1.py for the protocol."""
+    from algorithm1 import SIGMAS, make_noisy, validation_slices  # needs BM3D, which training does not
+
     methods = {"noisy": lambda noisy: noisy}
     methods |= {name: grey(Denoiser.load(str(one.weights), device="cpu")) for name, one in trained.items()}
     subjects = {row["volume_id"]: row["subject"] for row in manifest()}
