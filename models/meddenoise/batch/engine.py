@@ -41,12 +41,14 @@ class PlainEngine:
     At most two images more than are denoised at the same time are held in memory, whatever the length of the batch.
 
     Args:
-        denoisers: One for each image that is denoised at the same time. The same one may come several times.
+        denoisers: One for each device, of the same model.
+        lanes: Images that each denoises at the same time; by default 1 on the processor and GPU_LANES on a GPU.
     """
 
-    def __init__(self, denoisers: Sequence[Denoiser]) -> None:
+    def __init__(self, denoisers: Sequence[Denoiser], *, lanes: int | None = None) -> None:
         assert denoisers, "an engine needs a denoiser"
-        self._denoisers = tuple(denoisers)
+        lanes = lanes or (GPU_LANES if denoisers[0].device.type == "cuda" else 1)
+        self._denoisers = tuple(denoisers) * lanes
 
     @classmethod
     def load(cls, model: str, *, devices: Sequence[str] = ("auto",)) -> PlainEngine:
@@ -56,9 +58,7 @@ class PlainEngine:
             ModelError: Unknown name, or missing or damaged weights.
             OptionError: Unknown or absent device.
         """
-        loaded = [Denoiser.load(model, device=device) for device in devices]
-        lanes = GPU_LANES if loaded[0].device.type == "cuda" else 1
-        return cls(loaded * lanes)
+        return cls([Denoiser.load(model, device=device) for device in devices])
 
     @property
     def card(self) -> Card:

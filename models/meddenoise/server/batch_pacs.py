@@ -8,7 +8,7 @@ from pathlib import Path
 
 from meddenoise.batch import Item
 from meddenoise.errors import InputError, OptionError
-from meddenoise.io import Provenance, Source, find_sources, write_dicom_series
+from meddenoise.io import Deidentifier, Provenance, Source, find_sources, write_dicom_series
 from meddenoise.server.home import data_folder
 from meddenoise.server.pacs import Pacs, Series, pacs_of
 from meddenoise.volume import Volume
@@ -24,15 +24,17 @@ class PacsSeries:
     Attributes:
         url: The PACS's DICOMweb address.
         series: As the PACS lists it.
+        deidentifier: Takes out of results who the patient is.
     """
 
     url: str
     series: Series
+    deidentifier: Deidentifier | None = None
 
     @property
     def identity(self) -> str:
         """What is in a series never changes under its UID, but more may come to it."""
-        return f"{self.series.uid} {self.series.instances}"
+        return f"{self.series.uid} {self.series.instances}{' de-identified' if self.deidentifier else ''}"
 
     @property
     def size(self) -> int:
@@ -48,8 +50,8 @@ class PacsSeries:
         return sources
 
     def store(self, volume: Volume, provenance: Provenance, folder: Path, run: str) -> None:
-        """Store a result as a derived series in the study of its source."""
-        pacs_of(self.url).store(write_dicom_series(volume, folder, provenance, run=run))
+        """Store a result as a derived series, in the study of its source unless de-identified."""
+        pacs_of(self.url).store(write_dicom_series(volume, folder, provenance, run=run, deidentifier=self.deidentifier))
 
 
 def pacs_items(
@@ -72,10 +74,12 @@ def pacs_items(
     return items, [], output or journal_folder(pacs, model)
 
 
-def item_of(pacs: Pacs, series: Series, output: Path | None = None) -> Item:
+def item_of(
+    pacs: Pacs, series: Series, output: Path | None = None, *, deidentifier: Deidentifier | None = None
+) -> Item:
     """One series as an item."""
     place = None if output is None else output / series.uid
-    return Item(series.uid, PacsSeries(pacs.url, series), place, as_dicom=True)
+    return Item(series.uid, PacsSeries(pacs.url, series, deidentifier), place, as_dicom=True)
 
 
 def journal_folder(pacs: Pacs, model: str) -> Path:
