@@ -14,9 +14,12 @@ contrast   what the template of its size sees of an insert, over what it sees wi
 attainable largest contrast, in percent, that a linear filter can leave at 10 % dose while the template of this size is
            as quiet as at full dose: the noise's spectrum sets it, not the method. Where it is below 80, only a filter
            that is not linear could meet both requirements with this template, and the reader should expect none to.
+detected   contrast kept over the standard deviation of the template's values without signal, as a share of the same at
+           10 % dose as it is, in percent: whether a reader of the result knows more of the insert, or less.
 In brackets: 95 % interval by bootstrap over the realisations.
 
-"10 % dose as it is", the Gaussians, total variation and "nothing left" are there so that the check can be seen to fail.
+"10 % dose as it is", the Gaussians, total variation and "nothing left" are there so that the check can be seen to fail,
+"full dose as it is" and "noise-free" so that it can be seen to pass.
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ from structure import (
     power_of,
     realise,
     responses,
+    spread,
 )
 
 from meddenoise import weights
@@ -71,6 +75,9 @@ PERCENTILE = 99.0
 APART = 10.0
 """Millimetres between slices: too far for any model to take them for neighbours."""
 BATCH = 20
+NOTHING = 0.1
+"""HU of spread below which no noise is left."""
+AS_IT_IS = "10 % dose as it is"
 Method = Callable[[Image], Image]
 """Noisy slices in HU, shape (count, rows, columns), to denoised ones."""
 
@@ -122,7 +129,7 @@ def peers(level: float) -> dict[str, Method]:
         return np.stack([denoise_tv_chambolle(image, weight=weight) for image in images])
 
     return {
-        "10 % dose as it is": lambda images: images,
+        AS_IT_IS: lambda images: images,
         "Gaussian 1 px": lambda images: gaussian_filter(images, (0, 1, 1)),
         "Gaussian 3 px": lambda images: gaussian_filter(images, (0, 3, 3)),
         "TV, 0.5 x the true level": partial(total_variation, weight=0.5 * level),
@@ -151,13 +158,19 @@ def run(methods: dict[str, Method], doses: dict[int, Dose], count: int) -> tuple
         low = [np.rint(image + noise[LOW]) for image in ideal]
         results = {name: [function(images) for images in low] for name, function in methods.items()}
         results["full dose as it is"] = [np.rint(image + noise[FULL]) for image in ideal]
+        results["noise-free"] = [np.broadcast_to(np.rint(image), (size, SIDE, SIDE)) for image in ideal]
         for name, (present, absent) in results.items():
             for title, radius in TEMPLATES.items():
                 found[name][f"fires {title}"].append(fires(absent, radius, limits[title], where))
             for insert in INSERTS:
                 found[name][f"contrast {insert.name}"].append(contrast_kept(present, absent, ideal, insert))
+                found[name][f"spread {insert.name}"].append(spread(absent, insert.radius, where))
         print(f"{start + size} of {count} realisations", flush=True)
-    return limits, {m: {k: interval(100 * np.concatenate(v)) for k, v in scores.items()} for m, scores in found.items()}
+    percent = {"fires": 100.0, "contrast": 100.0, "spread": 1.0}
+    return limits, {
+        method: {key: interval(percent[key.split()[0]] * np.concatenate(v)) for key, v in scores.items()}
+        for method, scores in found.items()
+    }
 
 
 def limits_of_filters(doses: dict[int, Dose]) -> dict[str, float]:
@@ -171,6 +184,17 @@ def limits_of_filters(doses: dict[int, Dose]) -> dict[str, float]:
     return found
 
 
+def detected(scores: Scores, noisy: Scores) -> list[str]:
+    """Cells of the last table; nothing can be said of results without any noise."""
+    cells = []
+    for insert in INSERTS:
+        own, input_ = (
+            s[f"contrast {insert.name}"][0] / max(s[f"spread {insert.name}"][0], 1e-9) for s in (scores, noisy)
+        )
+        cells.append(f"{100 * own / input_:.0f}" if scores[f"spread {insert.name}"][0] > NOTHING else "-")
+    return cells
+
+
 def page(limits: dict[str, float], figures: dict[str, Scores], best: dict[str, float], count: int) -> str:
     """The tables of the Markdown page."""
     full = figures["full dose as it is"]
@@ -182,7 +206,8 @@ def page(limits: dict[str, float], figures: dict[str, Scores], best: dict[str, f
             if key.startswith(kind)
         ]
 
-    order = ["full dose as it is", *(name for name in figures if name != "full dose as it is")]
+    first = ("full dose as it is", "noise-free")
+    order = [*first, *(name for name in figures if name not in first)]
     fired = [["threshold, HU", *(f"{limit:.2f}" for limit in limits.values())]]
     fired += [[name, *shown(figures[name], "fires", 2)] for name in order]
     kept = [["attainable", *(f"{share:.0f}" for share in best.values())]]
@@ -193,6 +218,11 @@ def page(limits: dict[str, float], figures: dict[str, Scores], best: dict[str, f
             table(["", *limits], fired),
             "## Contrast kept, %",
             table(["", *(insert.name for insert in INSERTS)], kept),
+            "## Detected, % of 10 % dose as it is",
+            table(
+                ["", *(insert.name for insert in INSERTS)],
+                [[name, *detected(figures[name], figures[AS_IT_IS])] for name in order],
+            ),
             "## Judged",
             table(["", ""], [[name, judged(figures[name], full)] for name in order]),
         ]

@@ -16,7 +16,7 @@ RING = 2.0
 KEPT = 80.0
 """Percent of an insert's contrast that must be left."""
 Scores = dict[str, tuple[float, float, float]]
-"""Means and intervals in percent by what they are of: "fires TEMPLATE" or "contrast INSERT"."""
+"""Means and intervals by what they are of: "fires TEMPLATE" and "contrast INSERT" in percent, "spread INSERT" in HU."""
 DRAWS = 2000
 """Bootstrap samples of the realisations."""
 
@@ -120,6 +120,11 @@ def at(insert: Insert, images: Image) -> Image:
 def fires(images: Image, radius: float, threshold: float, where: Mask) -> Image:
     """Share of the points of ``where``, shape (rows, columns), at which each image fires."""
     return (responses(images, radius)[:, where] > threshold).mean(axis=1)
+
+
+def spread(images: Image, radius: float, where: Mask) -> Image:
+    """Standard deviation in HU of the template's values over the points of ``where``, one for each image."""
+    return responses(images, radius)[:, where].std(axis=1)
 
 
 def contrast_kept(present: Image, absent: Image, truth: tuple[Image, Image], insert: Insert) -> Image:

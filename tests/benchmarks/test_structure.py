@@ -15,6 +15,7 @@ from structure import (
     power_of,
     realise,
     responses,
+    spread,
     template,
 )
 
@@ -87,6 +88,13 @@ def test_a_threshold_fires_as_often_as_it_was_set_to_and_more_often_in_more_nois
     threshold = np.percentile(responses(noise[:50], 4.5)[:, WHERE], 99)
     assert fires(noise[50:], 4.5, threshold, WHERE).mean() == pytest.approx(0.01, abs=0.004)
     assert fires(2 * noise[50:], 4.5, threshold, WHERE).mean() > 0.08
+
+
+def test_the_spread_of_a_template_grows_with_the_noise():
+    noise = realise(SMOOTH, FLAT, 20, seed=10)
+    known = np.sqrt((np.abs(np.fft.fft2(template(4.5, (SIDE, SIDE)))) ** 2 * SMOOTH).mean())
+    assert spread(noise, 4.5, WHERE).mean() == pytest.approx(known, rel=0.05)
+    assert spread(3 * noise, 4.5, WHERE) == pytest.approx(3 * spread(noise, 4.5, WHERE))
 
 
 def test_a_disc_that_is_not_there_fires():
