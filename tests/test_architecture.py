@@ -40,12 +40,13 @@ HOMES = {  # who may import what
     "uvicorn": ("server",),
     "argparse": ("cli", "cli_batch", "cli_noise", "cli_serve", "cli_train"),
     "safetensors": ("weights", "training"),
+    "filelock": ("weights", "server"),
     "PIL": ("picture",),
     "skimage": (),
     "slicer": (),
     "qt": (),
 }
-REQUIRED = {"torch", "numpy", "SimpleITK", "pydicom", "dicomanonymizer", "safetensors", "PIL"}
+REQUIRED = {"torch", "numpy", "SimpleITK", "pydicom", "dicomanonymizer", "safetensors", "filelock", "PIL"}
 """What setup.py requires without any extra, by import name."""
 
 OPTIONAL = {"training": {"monai", "mlflow"}, "export": {"nibabel"}}

@@ -1,4 +1,4 @@
-"""Models are loaded once, and never where their weights do not verify."""
+"""Models are loaded once, again when another version is active, and never where their weights do not verify."""
 
 import threading
 import time
@@ -23,9 +23,14 @@ class Loader:
         return object()
 
 
+def pool_of(loader, active=None):
+    """A pool whose models' active versions are read from a dict."""
+    return ModelPool(loader, lambda name: (active or {}).get(name, "first"))
+
+
 def test_first_requests_at_once_load_a_model_once():
     loader = Loader()
-    pool = ModelPool(loader)
+    pool = pool_of(loader)
     found = []
     threads = [threading.Thread(target=lambda: found.append(pool.get("student", "cpu"))) for _ in range(5)]
     for thread in threads:
@@ -37,20 +42,45 @@ def test_first_requests_at_once_load_a_model_once():
 
 
 def test_each_model_is_loaded_for_itself():
-    pool = ModelPool(Loader())
+    pool = pool_of(Loader())
     assert pool.get("student", "cpu") is not pool.get("teacher", "cpu")
+
+
+def test_another_active_version_is_loaded_once_and_leaves_other_models_alone():
+    loader, active = Loader(), {}
+    pool = pool_of(loader, active)
+    old, teacher = pool.get("student", "cpu"), pool.get("teacher", "cpu")
+    active["student"] = "second"
+    new = pool.get("student", "cpu")
+    assert new is not old
+    assert pool.get("student", "cpu") is new
+    assert pool.get("teacher", "cpu") is teacher
+    assert loader.calls == [("student", "cpu"), ("teacher", "cpu"), ("student", "cpu")]
+
+
+def test_a_version_activated_while_another_is_loaded_is_not_missed():
+    active = {}
+
+    def load(name, _):
+        loaded = active.get(name, "first")
+        active[name] = "second"  # somebody activates it now
+        return loaded
+
+    pool = pool_of(load, active)
+    assert pool.get("student", "cpu") == "first"
+    assert pool.get("student", "cpu") == "second"
 
 
 def test_unknown_device_is_refused_before_anything_is_loaded():
     loader = Loader()
     with pytest.raises(OptionError, match="device must be"):
-        ModelPool(loader).get("student", "tpu")
+        pool_of(loader).get("student", "tpu")
     assert loader.calls == []
 
 
 def test_problem_names_the_reason_and_goes_away_with_it(caplog):
     loader = Loader(refused=["student"])
-    pool = ModelPool(loader)
+    pool = pool_of(loader)
     assert pool.problem("student") == "weights student are damaged"
     assert pool.problem("student") == "weights student are damaged"
     assert len(caplog.records) == 1  # said once, not at every request for /info

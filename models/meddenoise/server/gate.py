@@ -140,7 +140,7 @@ class Gate:
         query, parts = request.query_params, request.scope.get("path_params", {})
         image = next((query[key] for key in ("image", "id", "label") if query.get(key)), None)
         session, model = query.get("session_id") or parts.get("session_id"), parts.get("model")
-        version = _version(model)
+        version = getattr(request.state, "version", None) or _version(model)
         route = getattr(request.scope.get("route"), "path", None) or f"/{first}"
         self.guard.audit.write(
             Entry(

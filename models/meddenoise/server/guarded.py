@@ -22,9 +22,9 @@ from meddenoise.server.access import check_inside, check_name
 from meddenoise.server.archives import unpack
 from meddenoise.server.checks import parse_params, safe_name
 from meddenoise.server.datastore import PATTERNS
-from meddenoise.server.models import POOL
 from meddenoise.server.problems import Problem, http_errors
 from meddenoise.server.settings import Settings
+from meddenoise.weights import versions
 
 UNPACKED = 4
 """How much larger than the largest request the content of an archive may be."""
@@ -37,7 +37,8 @@ router = APIRouter(prefix=monai_settings.MONAI_LABEL_API_STR)
 @router.get("/health", tags=["App"], summary="Is the server up, and are its models sound?")
 def health() -> JSONResponse:
     """For monitoring, without a token: 503 where there is no model that can be used."""
-    models = {name: task.is_valid() for name, task in app_instance()._infers.items()}
+    instance = app_instance()
+    models = {name: instance._infers[name].is_valid() for name in instance.models()}
     status = 200 if any(models.values()) else 503
     return JSONResponse({"status": "up", "version": __version__, "models": models}, status)
 
@@ -132,7 +133,10 @@ def save_label(
 
 @router.put("/model/{model}", tags=["Model"], summary="Upload/Update Model File")
 def put_model(model: str, file: UploadFile) -> dict[str, Any]:
-    """Take in a site's own model: a safetensors file of ours that loads. A published one cannot be replaced."""
+    """Take in a site's own model, as its next version: a safetensors file of ours that loads.
+
+    A published model is not replaced so: nobody has compared the two.
+    """
     with http_errors(), tempfile.TemporaryDirectory(prefix="meddenoise-") as scratch:
         _check_site_name(model)
         path = Path(scratch) / f"{model}.safetensors"
@@ -141,22 +145,16 @@ def put_model(model: str, file: UploadFile) -> dict[str, Any]:
             network, card = weights.load(str(path))
         except ModelError as error:
             raise InputError("the file must be a safetensors file that MedDenoise wrote, and is not") from error
-        card = weights.save(network, replace(card, name=model), weights.site_folder())
-        _serve_anew(model)
+        card = versions.publish(network, replace(card, name=model))
     return {"checksum": card.sha256, "version": card.version}
 
 
 @router.delete("/model/{model}", tags=["Model"], summary="Delete Model File")
 def delete_model(model: str) -> dict[str, Any]:
-    """Take away a site's own model."""
+    """Take away a site's own model, with all of its versions."""
     with http_errors():
         _check_site_name(model)
-        files = [weights.site_folder() / f"{model}{end}" for end in (".json", ".safetensors")]
-        if not files[0].is_file():
-            raise ModelError(f"no model {model!r} of this site's own")
-        for file in files:
-            file.unlink(missing_ok=True)
-        _serve_anew(model)
+        versions.remove(model)
     return {}
 
 
@@ -165,12 +163,6 @@ def _check_site_name(model: str) -> None:
         raise OptionError(f"a model's name must be letters, digits or . _ -, got {model[:80]!r}")
     if (weights.folder() / f"{model}.json").exists():
         raise Problem(409, "ModelError", f"{model} is a published model and stays; choose another name for your own")
-
-
-def _serve_anew(model: str) -> None:
-    POOL.forget(model)
-    instance = app_instance()
-    instance._infers = instance.init_infers()
 
 
 def _name(file: UploadFile, *, alone: bool) -> str:

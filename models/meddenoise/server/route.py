@@ -76,6 +76,7 @@ async def infer(  # noqa: PLR0913 - each is a parameter of the route
     except BaseException as error:
         handle.finish("cancelled" if isinstance(error, (Cancelled, asyncio.CancelledError)) else "failed")
         raise
+    request.state.version = result["params"]["model"]["version"]  # another may have been activated meanwhile
     handle.finish("done")
     answer = await run_in_threadpool(send_response, instance.datastore(), result, output, background_tasks)
     (answer if isinstance(answer, Response) else response).headers[REQUEST_ID] = handle.name

@@ -1,10 +1,20 @@
-"""Where a hospital keeps its own versions of the models."""
+"""Where weights lie: the published ones in this package, a site's own in its data folder."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+
+
+def folder() -> Path:
+    """The folder of the published weights: the environment variable MEDDENOISE_WEIGHTS, else this package."""
+    return Path(os.environ.get("MEDDENOISE_WEIGHTS") or Path(__file__).parent)
+
+
+def pinned() -> bool:
+    """Whether MEDDENOISE_WEIGHTS names the only folder of models; a site's own do not count then."""
+    return bool(os.environ.get("MEDDENOISE_WEIGHTS"))
 
 
 def data_folder() -> Path:
@@ -19,5 +29,8 @@ def data_folder() -> Path:
 
 
 def site_folder() -> Path:
-    """The folder of a site's own models, each NAME.safetensors with its NAME.json; it need not exist."""
+    """The folder of a site's own models and versions; it need not exist.
+
+    NAME.safetensors with NAME.json is a model put there by hand, NAME/ holds the versions of a model.
+    """
     return data_folder() / "models"
