@@ -40,6 +40,7 @@ class BranchedConv(nn.Module):
     def __init__(self, plain: nn.Conv2d, *, generator: torch.Generator) -> None:
         super().__init__()
         outputs, inputs = plain.out_channels, plain.in_channels
+        self.out_channels = outputs
         self.weight = nn.Parameter(plain.weight.detach().clone())
         self.bias = nn.Parameter(plain.bias.detach().clone()) if plain.bias is not None else None
         self.parallel = nn.Parameter(torch.zeros(outputs, inputs))
