@@ -12,11 +12,19 @@ from typing import Any
 from meddenoise.errors import OptionError, OutputError
 
 RECIPES = {
+    "gan": "content and noise predictor against a discriminator",
     "student": "the small fast network, supervised",
     "two_stage": "two stages, of which the first estimates the noise",
 }
 PRESETS = ("paper", "cpu", "ablation")
-VARIANTS = ("full", "without_attention", "noise_only")
+VARIANTS = {
+    "gan": (
+        *("unet", "dncnn", "srdensenet", "unet_dncnn", "srdensenet_dncnn", "unet_content", "unet_noise", "unet_wide"),
+        *("dncnn_content", "srdensenet_content", "without_noise_l1", "without_gan", "mse", "wgan_vgg"),
+        "wgan_vgg_noise",
+    ),
+    "two_stage": ("full", "without_attention", "noise_only"),
+}
 FORMATS = ("bundle", "onnx", "torchscript")
 
 Commands = argparse._SubParsersAction  # argparse gives the type no public name
@@ -50,9 +58,9 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
         parser.add_argument("--seed", type=_count, metavar="N", help="of weights and batches (default: 0)")
         parser.add_argument("--no-trackers", action="store_true", help="tell neither TensorBoard nor MLflow")
         parser.set_defaults(run=_train, recipe=name, preset=None, variant=None)
-        if name == "two_stage":
+        if name in VARIANTS:
             parser.add_argument("--preset", choices=PRESETS, help="default: paper on a GPU, else cpu")
-            parser.add_argument("--variant", choices=VARIANTS, help="default: full; the others are for ablation")
+            parser.add_argument("--variant", choices=VARIANTS[name], help=f"default: {VARIANTS[name][0]}")
 
 
 def add_export(commands: Commands[argparse.ArgumentParser]) -> None:
