@@ -6,6 +6,7 @@ import argparse
 import os
 from dataclasses import replace
 from importlib import import_module
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from meddenoise.errors import OptionError, OutputError
 
 RECIPES = {
     "gan": "content and noise predictor against a discriminator",
-    "student": "the small fast network, supervised",
+    "teacher": "the large network that the student learns from",
+    "student": "the small fast network: distilled, refined, folded and pruned",
     "two_stage": "two stages, of which the first estimates the noise",
 }
 PRESETS = ("paper", "cpu", "ablation")
@@ -23,7 +25,13 @@ VARIANTS = {
         *("dncnn_content", "srdensenet_content", "without_noise_l1", "without_gan", "mse", "wgan_vgg"),
         "wgan_vgg_noise",
     ),
+    "student": ("staggered", "final_output", "supervised", "plain"),
     "two_stage": ("full", "without_attention", "noise_only"),
+}
+DEFAULT_VARIANTS = {
+    "gan": "unet; the others are other predictors, and ablation",
+    "student": "staggered where there is a teacher, else plain",
+    "two_stage": "full; the others are for ablation",
 }
 FORMATS = ("bundle", "onnx", "torchscript")
 
@@ -49,7 +57,9 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
         parser.add_argument("--start", metavar="MODEL", help="go on from the weights of a model, by name or as a file")
         parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
         parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: auto")
-        parser.add_argument("--steps", type=_count, metavar="N", help="length of the training (default: the recipe's)")
+        parser.add_argument(
+            "--steps", type=_count, metavar="N", help="length of the first stage (default: the preset's)"
+        )
         parser.add_argument("--batch", type=_count, metavar="N", help="patches a step, over all GPUs")
         parser.add_argument("--patch", type=_patch, metavar="PIXELS", help="side of a patch, a multiple of 16")
         parser.add_argument("--save-every", type=_count, metavar="N", help="steps between checkpoints")
@@ -57,10 +67,14 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
         parser.add_argument("--precision", choices=("bf16", "float32"), help="default: bf16")
         parser.add_argument("--seed", type=_count, metavar="N", help="of weights and batches (default: 0)")
         parser.add_argument("--no-trackers", action="store_true", help="tell neither TensorBoard nor MLflow")
-        parser.set_defaults(run=_train, recipe=name, preset=None, variant=None)
+        parser.set_defaults(run=_train, recipe=name, variant=None, teacher=None)
+        parser.add_argument("--preset", choices=PRESETS, help="default: paper on a GPU, else cpu")
         if name in VARIANTS:
-            parser.add_argument("--preset", choices=PRESETS, help="default: paper on a GPU, else cpu")
-            parser.add_argument("--variant", choices=VARIANTS[name], help=f"default: {VARIANTS[name][0]}")
+            parser.add_argument("--variant", choices=VARIANTS[name], help=f"default: {DEFAULT_VARIANTS[name]}")
+        if name == "student":
+            parser.add_argument(
+                "--teacher", metavar="NAME|FILE", help="model to learn from (default: the published teacher, if any)"
+            )
 
 
 def add_export(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -98,12 +112,13 @@ def _config(arguments: argparse.Namespace, recipe: Any, device: str) -> Any:
     config = presets[chosen]
     options = ("steps", "batch", "save_every", "learning_rate", "precision", "seed")
     changes = {key: getattr(arguments, key) for key in options if getattr(arguments, key) is not None}
+    if arguments.steps:  # the rate is halved as often
+        changes["halve_every"] = ceil(config.schedule.halve_every * arguments.steps / config.schedule.steps)
     config = replace(config, schedule=replace(config.schedule, device=device, **changes))
-    if arguments.start:
-        config = replace(config, start=arguments.start)
     if arguments.patch:
         config = replace(config, mix=replace(config.mix, size=arguments.patch))
-    return replace(config, variant=arguments.variant) if arguments.variant else config
+    named = {key: getattr(arguments, key) for key in ("start", "variant", "teacher") if getattr(arguments, key)}
+    return replace(config, **named)
 
 
 def _export(arguments: argparse.Namespace) -> int:

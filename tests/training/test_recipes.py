@@ -17,17 +17,24 @@ from safetensors.torch import load_file
 from meddenoise import weights
 from meddenoise.cli import main
 from meddenoise.errors import ModelError
+from meddenoise.networks import NETWORKS
 from meddenoise.noise_level import level_map
 from meddenoise.training.data import SLICES
+from meddenoise.training.distributed import ALONE, Processes
 from meddenoise.training.loop import CHECKPOINT, Schedule
 from meddenoise.training.patches import Mix
 from meddenoise.training.slices import save_slices
+from meddenoise.training.stages import refined, refined_mix
 
 RECIPES = ("student", "two_stage")
 SMALL = {
-    "student": {"widths": (8, 8, 8), "blocks": (1, 1, 1)},
+    "teacher": {"widths": (8, 8, 8), "blocks": (1, 1, 1), "heads": (1, 1, 1), "refinement": 0.0},
+    "student": {"widths": (8, 8, 8), "blocks": (1, 1, 1), "variant": "plain"},
     "two_stage": {"width": 8, "growth": 4, "blocks": 1},
 }
+STAGE = {"teacher": "train", "student": "train", "two_stage": "."}
+"""Where a recipe keeps its first checkpoint."""
+LIGHT = dict.fromkeys(SMALL, ("--preset", "ablation")) | {"student": ("--preset", "ablation", "--variant", "plain")}
 
 
 def small(recipe, **schedule):
@@ -42,7 +49,9 @@ def losses(lines, name):
     return [float(found[1]) for line in lines if (found := re.search(rf"loss\.{name} ([\d.]+)", line))]
 
 
-@pytest.mark.parametrize(("recipe", "names"), [("student", ["student"]), ("two_stage", ["noise", "image"])])
+@pytest.mark.parametrize(
+    ("recipe", "names"), [("student", ["student"]), ("teacher", ["teacher"]), ("two_stage", ["noise", "image"])]
+)
 def test_a_smoke_run_learns_and_publishes_weights_that_load(tmp_path, monkeypatch, slices, recipe, names):
     save_slices(slices, tmp_path / SLICES)
     module, config = small(recipe, steps=80)
@@ -84,39 +93,58 @@ def test_noisy_images_alone_suffice(tmp_path, recipe):
     assert network(image, level_map(image)).std() < 0.92 * image.std()
 
 
-def test_the_paper_and_the_published_presets_are_as_stated():
+def test_the_papers_presets_are_as_stated():
     paper = importlib.import_module("meddenoise.recipes.two_stage").PRESETS["paper"]
     assert (paper.schedule.batch, paper.schedule.learning_rate, paper.mix.size) == (24, 5e-4, 256)
     assert paper.schedule.rate(0, 5e-4) == paper.schedule.rate(paper.schedule.steps - 1, 5e-4) == 5e-4
-    published = importlib.import_module("meddenoise.recipes.student").PRESETS["published"]
-    assert (published.schedule.steps, published.schedule.batch, published.schedule.learning_rate) == (30_000, 16, 1e-3)
-    assert published.version == weights.load("student")[1].version
+    for recipe in ("teacher", "student"):
+        paper = importlib.import_module(f"meddenoise.recipes.{recipe}").PRESETS["paper"]
+        for schedule, rate, halving in (
+            (paper.schedule, 1e-4, 100_000),
+            (refined(paper.schedule, paper.refinement, ALONE), 2e-5, 20_000),
+        ):
+            assert schedule.learning_rate == pytest.approx(rate)
+            rates = [schedule.rate(step, rate) / rate for step in (0, halving - 1, halving, 2 * halving)]
+            assert rates == [1.0, 1.0, 0.5, 0.25]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_refinement_has_larger_patches_at_no_higher_cost_and_a_batch_that_processes_can_share():
+    _, config = small("teacher", steps=50, batch=24, halve_every=7)
+    finer, mix = refined(config.schedule, 0.2, ALONE), refined_mix(config.mix)
+    assert finer.batch * mix.size**2 == 24 * config.mix.size**2
+    assert (finer.steps, finer.halve_every) == (10, 2)
+    assert [refined(config.schedule, 0.2, Processes(0, count)).batch for count in (4, 5, 30)] == [4, 5, 30]
+
+
+@pytest.mark.parametrize("recipe", ["teacher", "two_stage"])
 def test_a_training_goes_on_from_weights_of_the_same_sizes_only(tmp_path, slices, recipe):
     save_slices(slices, tmp_path / SLICES)
-    module, config = small(recipe, steps=3)
+    module, config = small(recipe, steps=2)
     module.run(config, None, tmp_path, resume=False, report=lambda line: None)
     first = str(tmp_path / f"{recipe}.safetensors")
-    again = replace(config, start=first)
-    trained, started = weights.load(first)[0], module.Objective(again, noisy_only=False).networks[recipe]
-    assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), started.parameters(), strict=True))
-    wider = {"student": {"widths": (8, 8, 16)}, "two_stage": {"width": 16}}
-    with pytest.raises(ModelError, match="its sizes are not those of the network"):
-        module.Objective(replace(again, **wider[recipe]), noisy_only=False)
+    again = replace(config, start=first, schedule=replace(config.schedule, steps=1, average=1.0, learning_rate=1e-12))
+    (tmp_path / "again").mkdir()
+    save_slices(slices, tmp_path / "again" / SLICES)
+    card = module.run(again, None, tmp_path / "again", resume=False, report=lambda line: None)
+    assert card.training["start"] == f"{recipe}.safetensors"
+    one, other = (load_file(folder / f"{recipe}.safetensors") for folder in (tmp_path, tmp_path / "again"))
+    assert all(torch.allclose(value, other[key], atol=1e-6) for key, value in one.items())
+    wider = {"teacher": {"widths": (8, 8, 16)}, "two_stage": {"width": 16}}
+    with pytest.raises(ModelError, match="its sizes"):
+        module.run(replace(again, **wider[recipe]), None, tmp_path / "again", resume=True, report=lambda line: None)
 
 
 def test_the_command_trains_resumes_and_says_what_it_made(tmp_path, slices, capsys):
     save_slices(slices, tmp_path / SLICES)
-    options = ["--out", str(tmp_path), "--batch", "2", "--patch", "32", "--device", "cpu", "--no-trackers"]
+    options = [*LIGHT["student"], "--out", str(tmp_path), "--batch", "2", "--patch", "32"]
+    options += ["--device", "cpu", "--no-trackers"]
     assert main(["train", "student", "--steps", "2", *options]) == 0
     assert main(["train", "student", "--steps", "2", *options]) == 2
     assert "holds a checkpoint; resume it (--resume)" in capsys.readouterr().err
     assert main(["train", "student", "--steps", "4", "--resume", *options]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == "resumed after step 2, with steps 2 -> 4"
-    assert out[-1].startswith(f"student 0.3.0: {tmp_path}/student.safetensors, sha256 ")
+    assert out[0] == "train: resumed after step 2, with steps 2 -> 4, halve_every 1 -> 2"
+    assert out[-1].startswith(f"student 0.4.0: {tmp_path}/student.safetensors, sha256 ")
 
 
 @pytest.mark.parametrize("option", [("--steps", "0"), ("--patch", "20"), ("--learning-rate", "2"), ("--batch", "x")])
@@ -126,10 +154,10 @@ def test_options_out_of_range_are_told(option, capsys):
     assert f"argument {option[0]}: must be" in capsys.readouterr().err
 
 
-def start(out, recipe, steps, *options, processes=1):
+def begin(out, recipe, steps, *options, processes=1):
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     command = [sys.executable, *launcher, "-m", "meddenoise", "train", recipe, "--out", str(out), "--device", "cpu"]
-    options = ("--steps", str(steps), "--patch", "32", "--no-trackers", *options)
+    options = (*LIGHT[recipe], "--steps", str(steps), "--patch", "32", "--no-trackers", *options)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
 
@@ -143,7 +171,7 @@ def finished(process):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_stopped_recipe_ends_with_the_weights_of_an_unbroken_one(tmp_path, slices, recipe):
     def stop(line):
-        if line.startswith("step 8 "):
+        if line.removeprefix("train: ").startswith("step 8 "):
             raise KeyboardInterrupt
 
     module, config = small(recipe, steps=12, save_every=4)
@@ -164,15 +192,15 @@ def test_killed_runs_end_with_the_weights_of_an_unbroken_one(tmp_path, slices, r
         (tmp_path / name).mkdir()
         save_slices(slices, tmp_path / name / SLICES)
     options = ("--batch", "2", "--save-every", "5")
-    finished(start(tmp_path / "unbroken", recipe, 30, *options))
-    first = start(tmp_path / "killed", recipe, 30, *options)
-    while not (tmp_path / "killed" / CHECKPOINT).exists():
+    finished(begin(tmp_path / "unbroken", recipe, 30, *options))
+    first = begin(tmp_path / "killed", recipe, 30, *options)
+    while not (tmp_path / "killed" / STAGE[recipe] / CHECKPOINT).exists():
         time.sleep(0.02)
         assert first.poll() is None, "the run ended before it could be killed"
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert not (tmp_path / "killed" / f"{recipe}.safetensors").exists()
-    assert "resumed after step" in finished(start(tmp_path / "killed", recipe, 30, *options, "--resume"))
+    assert "resumed after step" in finished(begin(tmp_path / "killed", recipe, 30, *options, "--resume"))
     one, other = (load_file(tmp_path / name / f"{recipe}.safetensors") for name in ("unbroken", "killed"))
     assert all(torch.equal(value, other[key]) for key, value in one.items())
 
@@ -185,12 +213,11 @@ def test_two_processes_train_as_one_does(tmp_path, slices, recipe):
     for processes in (1, 2):
         (tmp_path / str(processes)).mkdir()
         save_slices(slices, tmp_path / str(processes) / SLICES)
-        finished(start(tmp_path / str(processes), recipe, 12, *options, processes=processes))
+        finished(begin(tmp_path / str(processes), recipe, 12, *options, processes=processes))
     one, two = (load_file(tmp_path / str(n) / f"{recipe}.safetensors") for n in (1, 2))
-    module, config = small(recipe, steps=12)
-    whole = next(iter(module.PRESETS.values()))
-    sizes = {name: getattr(whole, name) for name in SMALL[recipe]}
-    start_weights = module.Objective(replace(config, **sizes), noisy_only=False).networks[recipe].state_dict()
+    arguments = weights.load(str(tmp_path / "1" / f"{recipe}.safetensors"))[1].arguments
+    torch.manual_seed(0)
+    start_weights = NETWORKS[recipe](**arguments).state_dict()
     for key, value in one.items():
         moved = (value - start_weights[key]).norm().item()
         assert (value - two[key]).norm().item() <= 0.05 * moved + 1e-6, key
@@ -205,6 +232,7 @@ import sys, torch
 from pathlib import Path
 from torch import nn
 from meddenoise.training.distributed import processes
+from meddenoise.training.distributed import ALONE, Processes
 from meddenoise.training.loop import Schedule, train
 
 class Objective:
@@ -235,7 +263,6 @@ with processes("cpu") as (group, device):
 
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path):
     from meddenoise.errors import OptionError
-    from meddenoise.training.distributed import Processes
 
     with pytest.raises(OptionError, match="a batch of 5 cannot be shared by 2 processes"):
         Processes(0, 2).share(torch.zeros(5, 1, 8, 8))

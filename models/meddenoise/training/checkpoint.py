@@ -93,5 +93,20 @@ def load_checkpoint(path: Path, state: State) -> tuple[int, Tensor, dict[str, An
     return step, tensors["generator"], facts
 
 
+def steps_done(path: Path) -> int:
+    """Steps after which a checkpoint was written; 0 where there is none.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int(file.metadata()["step"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"checkpoint {path} is damaged ({error}); choose another --out") from error
+
+
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

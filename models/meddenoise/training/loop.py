@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ class Schedule:
         batch: Patches a step, over all processes.
         learning_rate: Highest rate, which the recipe gives its optimizers; each keeps its own.
         warmup: Steps of linear rise.
-        decay: After them a cosine that falls to a hundredth, or a constant rate.
+        decay: After them a cosine that falls to a hundredth, a constant rate, or one that is halved now and then.
+        halve_every: Steps after which "halving" halves the rate, counted from the first step.
         clip: Norm to which the gradient of each loss is cut.
         average: Decay of the running average of the weights that is published.
         save_every: Steps between checkpoints, lines of progress and lines of the history.
@@ -48,7 +50,8 @@ class Schedule:
     batch: int = 16
     learning_rate: float = 1e-3
     warmup: int = 200
-    decay: Literal["cosine", "constant"] = "cosine"
+    decay: Literal["cosine", "constant", "halving"] = "cosine"
+    halve_every: int = 0
     clip: float = 1.0
     average: float = 0.999
     save_every: int = 100
@@ -62,8 +65,20 @@ class Schedule:
             return highest * (step + 1) / self.warmup
         if self.decay == "constant":
             return highest
+        if self.decay == "halving":
+            return highest * 0.5 ** (step // self.halve_every)
         share = (step - self.warmup) / max(1, self.steps - self.warmup)
         return highest * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+    def shortened(self, share: float, *, rate: float) -> Schedule:
+        """The same with ``share`` of the steps, of their warm-up and of their halving, at ``rate`` of the rate."""
+        return replace(
+            self,
+            steps=max(1, round(share * self.steps)),
+            warmup=round(share * self.warmup),
+            halve_every=math.ceil(share * self.halve_every),
+            learning_rate=rate * self.learning_rate,
+        )
 
     def autocast(self) -> torch.autocast:
         """The context in which an objective calls its networks."""
@@ -104,6 +119,7 @@ def train(
     report: Report = lambda line: None,
     hooks: Sequence[Hook] = (),
     group: Processes = ALONE,
+    origin: Mapping[str, str | None] = MappingProxyType({}),
 ) -> dict[str, nn.Module]:
     """Train, and return the running averages of the networks' weights by name.
 
@@ -118,11 +134,13 @@ def train(
         report: Called with a line of progress now and then.
         hooks: Asked before each checkpoint; see progress and hooks.
         group: The processes that train together.
+        origin: By name, what the run started from; one that was begun from anything else is not gone on with.
 
     Raises:
         TrainingError: A loss became NaN or infinite.
         OutputError: A checkpoint cannot be written; the one before it stays.
-        OptionError: A checkpoint would be overwritten, or the batch does not fit the number of processes.
+        OptionError: A checkpoint would be overwritten or is of another origin, or the batch does not fit the number of
+            processes.
         ModelError: The checkpoint to resume from is damaged or another recipe's.
     """
     if not resume and (out / CHECKPOINT).exists():
@@ -130,7 +148,8 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     state, generator = _prepared(objective, schedule), torch.Generator().manual_seed(schedule.seed)
     highest = {name: [g["lr"] for g in o.param_groups] for name, o in objective.optimizers.items()}
-    step = _resumed(out / CHECKPOINT, state, generator, schedule, report if group.first else None)
+    facts = {**asdict(schedule), "origin": dict(origin)}
+    step = _resumed(out / CHECKPOINT, state, generator, facts, report if group.first else None)
     group.copy_from_first([*state.networks.values(), *state.averages.values()])
     told = Progress(out, step=step, steps=schedule.steps, hooks=hooks, report=report) if group.first else None
     ahead = AHEAD if schedule.device.startswith("cuda") else 0
@@ -148,7 +167,7 @@ def train(
                 told.add(losses)
                 if step % schedule.save_every == 0 or step == schedule.steps:
                     told.tell(step, state.averages)
-                    save_checkpoint(out / CHECKPOINT, state, generator=drawn, step=step, facts=asdict(schedule))
+                    save_checkpoint(out / CHECKPOINT, state, generator=drawn, step=step, facts=facts)
     group.wait()
     return dict(state.averages)
 
@@ -166,13 +185,20 @@ def _prepared(objective: Objective, schedule: Schedule) -> State:
     return State(networks, averages, objective.optimizers)
 
 
-def _resumed(path: Path, state: State, generator: torch.Generator, schedule: Schedule, report: Report | None) -> int:
+def _resumed(
+    path: Path, state: State, generator: torch.Generator, facts: Mapping[str, Any], report: Report | None
+) -> int:
     """Steps done in the checkpoint, which is put into the state; 0 where there is none."""
     if not path.exists():
         return 0
-    step, drawn, facts = load_checkpoint(path, state)
+    step, drawn, before = load_checkpoint(path, state)
+    begun = {**dict.fromkeys(facts["origin"]), **before.pop("origin", {})}
+    if other := [f"{k} {begun[k]}, not {v}" for k, v in facts["origin"].items() if begun[k] != v]:
+        raise OptionError(
+            f"{path.parent} was begun with {', '.join(other)}; go on with the same or choose another --out"
+        )
     generator.set_state(drawn)
-    changed = [f"{k} {facts[k]} -> {v}" for k, v in asdict(schedule).items() if k in facts and facts[k] != v]
+    changed = [f"{k} {v} -> {facts[k]}" for k, v in before.items() if k in facts and facts[k] != v]
     if report is not None:
         report(f"resumed after step {step}" + (f", with {', '.join(changed)}" if changed else ""))
     return step
