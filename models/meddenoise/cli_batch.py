@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meddenoise.errors import InputError, OptionError
 from meddenoise.volume import MODALITIES
 
 if TYPE_CHECKING:
@@ -55,12 +56,12 @@ def add_batch(commands: Commands[argparse.ArgumentParser]) -> None:
 def _batch(arguments: argparse.Namespace) -> int:
     from meddenoise.batch import BatchOptions, run_batch
 
+    options = BatchOptions(arguments.modality, arguments.strength, arguments.replace_nonfinite)
     items, skipped, folder = _items(arguments)
     for sentence in skipped:
         _warn(sentence)
-    options = BatchOptions(
-        modality=arguments.modality, strength=arguments.strength, replace_nonfinite=arguments.replace_nonfinite
-    )
+    if not items:
+        raise InputError(f"{', '.join(arguments.studies)}: there is no image to denoise")
     summary = run_batch(
         items,
         _engine(arguments),
@@ -77,7 +78,6 @@ def _batch(arguments: argparse.Namespace) -> int:
 
 def _items(arguments: argparse.Namespace) -> tuple[list[Item], list[str], Path]:
     from meddenoise.batch import find_items
-    from meddenoise.errors import OptionError
 
     remote = [studies for studies in arguments.studies if "://" in studies]
     if not remote:

@@ -11,7 +11,7 @@ from typing import Protocol
 from meddenoise.batch.journal import JOURNAL, Record
 from meddenoise.errors import OptionError
 from meddenoise.io import Provenance, Source, find_sources
-from meddenoise.io.dicom_file import is_dicom, read_head
+from meddenoise.io.dicom_file import is_dicom, kind_of, read_head
 from meddenoise.io.source import DICOM_EXTENSIONS, IMAGE_EXTENSIONS, extension_of
 from meddenoise.volume import Volume
 
@@ -184,25 +184,33 @@ def _sources(folder: Path, output: Path, skipped: list[str]) -> Iterator[Source]
 
 
 def _in_one_folder(folder: Path, files: Sequence[Path], skipped: list[str]) -> Iterator[Source]:
-    dicom = {file for file in files if is_dicom(file)}
+    dicom = [file for file in files if is_dicom(file)]
     if dicom:
-        found, notes = find_sources([folder])  # also of the folders below, which have their own turn
-        yield from (source for source in found if dicom.intersection(source.files))
-        skipped += [note for note in notes if any(note.startswith(f"{file}:") for file in dicom)]
-    for file in files:
-        if file in dicom:
-            damaged = read_head(file, ["SOPClassUID"]) is None
-        elif file.name.lower().endswith(".seg.nrrd"):
+        yield from _series(folder, dicom, skipped)
+    for file in sorted(set(files) - set(dicom)):
+        if file.name.lower().endswith(".seg.nrrd"):
             skipped.append(f"{file}: skipped, a segmentation is not an image to denoise")
-            continue
-        else:
-            damaged = extension_of(file) in DICOM_EXTENSIONS  # reading it will say why
-        if damaged:
-            yield Source(file, (file,), file.name, None)
-        elif file not in dicom and extension_of(file) in IMAGE_EXTENSIONS:
+        elif extension_of(file) in IMAGE_EXTENSIONS + DICOM_EXTENSIONS:  # DICOM by name alone: reading it will say so
             yield from find_sources([file])[0]
-        elif file not in dicom and file.suffix.lower() not in (".raw", ".zraw") and file.name != STUDIES_LIST:
+        elif file.suffix.lower() not in (".raw", ".zraw") and file.name != STUDIES_LIST:
             skipped.append(f"{file}: skipped, not an image format")
+
+
+def _series(folder: Path, files: Sequence[Path], skipped: list[str]) -> Iterator[Source]:
+    """The DICOM series of a folder; a torn file, which is in none of them, by itself."""
+    found, notes = find_sources([folder])  # also those of the folders below, which have their own turn
+    here = [source for source in found if set(files).intersection(source.files)]
+    yield from here
+    torn = [file for file in set(files).difference(*(source.files for source in here)) if _torn(file)]
+    yield from find_sources(sorted(torn))[0]
+    told = tuple(f"{path}:" for path in (folder, *files) if path not in torn)
+    skipped += [note for note in notes if note.startswith(told)]
+
+
+def _torn(file: Path) -> bool:
+    """Whether a DICOM file ends before it says what it holds, or is an image without a size."""
+    head = read_head(file, ["SOPClassUID", "Rows"])
+    return head is None or "SOPClassUID" not in head or ("Rows" not in head and "Image" in kind_of(head))
 
 
 def _apart(items: list[Item]) -> list[Item]:
