@@ -12,6 +12,7 @@ sys.path += [str(_APP), str(_APP.parents[1] / "models")]  # a spawned worker has
 from lib.infer import DenoiseTask
 from lib.scoring import Score
 from lib.strategy import NextImage
+from lib.train import SiteTraining
 from monailabel.interfaces.app import MONAILabelApp
 
 from meddenoise import __version__, weights
@@ -24,6 +25,7 @@ from meddenoise.server.models import POOL
 from meddenoise.server.pacs import cache_folder, pacs_of
 from meddenoise.server.problems import http_errors
 from meddenoise.server.strategies import at_random, first, noisiest
+from meddenoise.server.train_plan import recipes
 
 
 class MedDenoiseApp(MONAILabelApp):
@@ -52,6 +54,10 @@ class MedDenoiseApp(MONAILabelApp):
     def init_infers(self):
         """One task per model, published or the site's own."""
         return {name: DenoiseTask(name, POOL, self.datastore()) for name in weights.available()}
+
+    def init_trainers(self):
+        """One task per recipe that a site can train."""
+        return {name: SiteTraining(name) for name in recipes()}
 
     def init_strategies(self):
         """How the next image is chosen."""

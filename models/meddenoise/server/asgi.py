@@ -20,7 +20,7 @@ from monailabel.interfaces.exception import MONAILabelException
 from starlette.exceptions import HTTPException
 
 from meddenoise.errors import MedDenoiseError
-from meddenoise.server import learning, route, security, weight_files
+from meddenoise.server import learning, route, security, train_routes, weight_files
 from meddenoise.server.problems import Problem, problem_of
 from meddenoise.server.settings import Settings
 
@@ -61,6 +61,7 @@ def answer_unexpected(request: Request, error: Exception) -> JSONResponse:
 app.router.routes[0:0] = [
     *route.router.routes,
     *learning.router.routes,
+    *train_routes.router.routes,
     *weight_files.router.routes,
 ]  # before MONAI Label's own of the same paths
 for kind in (MedDenoiseError, MONAILabelException, HTTPException):

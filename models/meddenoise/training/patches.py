@@ -29,6 +29,7 @@ class Mix:
         shrink: Factor by which slices of a volume are shrunk at least, by the volume's name: area averaging takes
             noise out of targets that are noisy themselves.
         left_out: Volumes too noisy to be targets at all.
+        strength: Least and largest factor on each modality's own noise, drawn for each patch.
     """
 
     size: int = 128
@@ -41,6 +42,7 @@ class Mix:
     )
     shrink: dict[str, float] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    strength: tuple[float, float] = (1.0, 1.0)
 
 
 Sampler = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
@@ -60,7 +62,7 @@ def sampler(slices: Sequence[Slice], mix: Mix) -> Sampler:
         shown = round(batch * mix.display) if physical_groups else batch
         grey, _ = _draw_patches(shown_groups, mix, shown, generator, display=True)
         clean, modalities = _draw_patches(physical_groups, mix, batch - shown, generator, display=False)
-        noisy = [_algorithm1_pairs(grey, generator), _physical_noise(clean, modalities, generator)]
+        noisy = [_algorithm1_pairs(grey, generator), _physical_noise(clean, modalities, mix.strength, generator)]
         return torch.cat(noisy), torch.cat([grey, clean])
 
     return sample
@@ -162,10 +164,16 @@ def _algorithm1_pairs(clean: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(stored, noise.to_8_bit(noisy), noisy) / 255.0
 
 
-def _physical_noise(clean: Tensor, modalities: list[str], generator: torch.Generator) -> Tensor:
-    """Each patch with its modality's noise, in network units."""
+def _physical_noise(
+    clean: Tensor, modalities: list[str], strength: tuple[float, float], generator: torch.Generator
+) -> Tensor:
+    """Each patch with its modality's noise times a factor between the two, in network units."""
     noisy = clean.clone()
     for modality in sorted(set(modalities)):
         chosen = torch.tensor([m == modality for m in modalities])
         noisy[chosen] = NOISE[modality](clean[chosen], generator)
+    if strength != (1.0, 1.0):
+        low, high = strength
+        factor = noise.per_image(low + (high - low) * torch.rand(len(clean), generator=generator))
+        noisy = clean + factor * (noisy - clean)
     return noisy.clamp_min_(0.0)
