@@ -29,6 +29,14 @@ def student(**sizes):
     return network
 
 
+def disturbed(teacher):
+    """Let context and attention do something, as after training."""
+    for stage in teacher.trunk.stages_in_order:
+        nn.init.normal_(stage[-1].project.weight, std=0.1)
+        nn.init.normal_(stage[-2].project.weight, std=0.1)
+    return teacher
+
+
 def outputs_first(convolution, weight):
     return weight.transpose(0, 1) if isinstance(convolution, nn.ConvTranspose2d) else weight
 
@@ -117,20 +125,28 @@ def test_each_stage_ends_in_context_and_attention():
 @pytest.mark.parametrize("shape", [(1, 1, 8, 8), (2, 1, 16, 40)])
 def test_the_smallest_images_are_denoised_too(shape):
     image = torch.rand(shape, generator=generator())
-    teacher = Teacher.widened_from(student(), **SMALL)
-    for stage in teacher.trunk.stages_in_order:
-        nn.init.normal_(stage[-1].project.weight)
-        nn.init.normal_(stage[-2].project.weight)
-    found = teacher(image, torch.full_like(image, 0.1))
+    found = disturbed(Teacher.widened_from(student(), **SMALL))(image, torch.full_like(image, 0.1))
     assert found.shape == image.shape
     assert found.isfinite().all()
+    assert not torch.equal(found, image)
+
+
+def test_images_of_one_batch_do_not_see_one_another():
+    teacher, (image, level) = disturbed(Teacher.widened_from(student(), **SMALL)), inputs(batch=2)
+    assert torch.allclose(teacher(image, level)[1:], teacher(image[1:], level[1:]), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_a_traced_teacher_computes_the_same_for_images_of_another_number_and_size():
+    teacher = disturbed(Teacher.widened_from(student(), **SMALL)).eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(teacher, inputs(32, batch=2), check_trace=False)
+        image, level = inputs(48, batch=3)
+        assert torch.allclose(traced(image, level), teacher(image, level), atol=1e-5)
 
 
 def test_bfloat16_and_channels_last_move_the_result_by_little_of_the_noise():
-    teacher, (image, level) = Teacher.widened_from(student(), **SMALL), inputs(64)
-    for stage in teacher.trunk.stages_in_order:
-        nn.init.normal_(stage[-1].project.weight, std=0.1)
-        nn.init.normal_(stage[-2].project.weight, std=0.1)
+    teacher, (image, level) = disturbed(Teacher.widened_from(student(), **SMALL)), inputs(64)
     with torch.inference_mode():
         exact = teacher(image, level)
         quick_teacher = teacher.to(memory_format=torch.channels_last)

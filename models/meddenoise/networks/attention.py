@@ -77,7 +77,7 @@ class ADWC(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """From (batch, width, rows, columns) to (batch, heads, width / heads, pixels)."""
-        return x.reshape(len(x), self.heads, x.shape[1] // self.heads, -1)
+        return torch.unflatten(x.flatten(2), 1, (self.heads, -1))
 
     def _joined(self, x: Tensor, like: Tensor) -> Tensor:
         """Back again."""
