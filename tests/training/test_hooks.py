@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from meddenoise.training.hooks import installed_trackers, validation
-from meddenoise.training.progress import Moment
+from meddenoise.training.hooks import installed_trackers, patience, validation
+from meddenoise.training.progress import Enough, Moment
 
 
 def sample(batch, generator):
@@ -32,6 +32,29 @@ def test_validation_measures_every_so_often_and_at_the_end():
     last = hook(moment(20))
     assert last["validation.psnr"] == last["validation.noisy.psnr"] == pytest.approx(20.0, abs=0.5)
     assert 0.5 < last["validation.ssim"] < 1.0
+
+
+def test_patience_ends_where_validations_no_longer_rise():
+    averages, hook = {"net": nn.Identity()}, patience(2)
+
+    def at(psnr):
+        return hook(Moment(1, 9, {"validation.psnr": psnr}, averages))
+
+    for psnr in (30.0, 31.0, 30.5, 31.5, 31.4):
+        at(psnr)
+    hook(moment(5))  # without a validation nothing is judged
+    with pytest.raises(Enough, match=r"better than 31\.500 dB"):
+        at(31.5)
+
+
+def test_patience_begins_anew_with_the_next_training():
+    hook = patience(1)
+    for psnr in (31.0, 29.0):  # the second is of other networks
+        hook(moment(10, {"validation.psnr": psnr}))
+    averages = {"net": nn.Identity()}
+    hook(Moment(20, 30, {"validation.psnr": 20.0}, averages))
+    with pytest.raises(Enough):
+        hook(Moment(25, 30, {"validation.psnr": 20.0}, averages))
 
 
 def test_validation_leaves_random_numbers_alone():
@@ -67,7 +90,7 @@ def test_mlflow_goes_on_in_the_run_it_began(tmp_path):
 import pathlib, sys
 from mlflow.tracking import MlflowClient
 from meddenoise.training.hooks import installed_trackers
-from meddenoise.training.progress import Moment
+from meddenoise.training.progress import Enough, Moment
 for step in (10, 20):
     hook = installed_trackers(pathlib.Path(sys.argv[1]))[-1]  # anew, as after --resume
     hook(Moment(step, 20, {"loss.net": step / 100}, {}))
@@ -96,7 +119,7 @@ importlib.util.find_spec = lambda name: None
 import pathlib, torch
 from torch import nn
 from meddenoise.training import hooks
-from meddenoise.training.progress import Moment
+from meddenoise.training.progress import Enough, Moment
 assert hooks.installed_trackers(pathlib.Path({str(tmp_path)!r})) == []
 sample = lambda batch, generator: (torch.zeros(batch, 1, 16, 16), torch.full((batch, 1, 16, 16), 0.1))
 hook = hooks.validation(sample, lambda networks, noisy: noisy, every=1)

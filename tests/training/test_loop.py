@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from meddenoise.errors import ModelError, OptionError, OutputError, TrainingError
+from meddenoise.training.checkpoint import steps_done
 from meddenoise.training.loop import CHECKPOINT, Schedule, batches, train
-from meddenoise.training.progress import HISTORY
+from meddenoise.training.progress import HISTORY, Enough
 
 
 def sample(batch, generator):
@@ -204,3 +205,19 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
     assert (tmp_path / CHECKPOINT).read_bytes() == before
     assert not list(tmp_path.glob("*.part"))
     assert equal(train(Single(), sample, plan, tmp_path), train(Single(), sample, plan, tmp_path / "unbroken"))
+
+
+def test_a_hook_that_has_enough_ends_the_run_as_if_it_were_done(tmp_path):
+    def hook(moment):
+        if moment.step == 10:
+            raise Enough("it is good")
+        return {}
+
+    lines = []
+    options = schedule(save_every=5)
+    train(Single(), sample, options, tmp_path, hooks=[hook], report=lines.append)
+    assert lines[-1] == "ended after step 10: it is good"
+    assert steps_done(tmp_path / CHECKPOINT) == options.steps
+    train(Single(), sample, options, tmp_path, hooks=[hook], report=lines.append)
+    assert "resumed after step 20" in lines[-1]
+    assert [line["step"] for line in history(tmp_path)] == [5, 10]

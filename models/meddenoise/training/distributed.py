@@ -60,6 +60,15 @@ class Processes:
                     dist.broadcast(values, 0)
                     tensor.copy_(values)
 
+    def any(self, wanted: bool) -> bool:
+        """Whether it is wanted in any process."""
+        if self.count == 1:
+            return wanted
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        votes = torch.tensor(float(wanted), device=device)
+        dist.all_reduce(votes)
+        return bool(votes > 0)
+
     def wait(self) -> None:
         """Return once every process has come here."""
         if self.count > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from meddenoise import metrics
 from meddenoise.training.patches import Sampler
-from meddenoise.training.progress import Hook, Moment
+from meddenoise.training.progress import Enough, Hook, Moment
 
 VALIDATION_SEED = 1
 RUN_ID = "mlflow_run"
@@ -48,6 +49,29 @@ def validation(
         with torch.inference_mode():
             denoised = denoise(moment.averages, noisy.to(device)).float().cpu()
         return {f"validation.{k}": v for k, v in score(denoised, clean).items()} | before
+
+    return hook
+
+
+def patience(validations: int) -> Hook:
+    """Ends a training whose validation's PSNR has not risen for so many validations.
+
+    It stands behind a validation among the hooks. Each of several trainings that follow one another is judged alone.
+    """
+    best, since = -math.inf, 0
+    whose: Mapping[str, nn.Module] | None = None
+
+    def hook(moment: Moment) -> Mapping[str, float]:
+        nonlocal best, since, whose
+        found = moment.figures.get("validation.psnr")
+        if found is None:
+            return {}
+        if whose is not moment.averages:
+            best, since, whose = -math.inf, 0, moment.averages
+        best, since = (found, 0) if found > best else (best, since + 1)
+        if since >= validations:
+            raise Enough(f"no validation of the last {since} was better than {best:.3f} dB")
+        return {}
 
     return hook
 

@@ -165,8 +165,10 @@ def train(
             _average(state, min(schedule.average, (1 + step) / (10 + step)))
             if told is not None:
                 told.add(losses)
-                if step % schedule.save_every == 0 or step == schedule.steps:
-                    told.tell(step, state.averages)
+            if step % schedule.save_every == 0 or step == schedule.steps:
+                if group.any(told is not None and told.tell(step, state.averages)):
+                    step = schedule.steps
+                if told is not None:
                     save_checkpoint(out / CHECKPOINT, state, generator=drawn, step=step, facts=facts)
     group.wait()
     return dict(state.averages)

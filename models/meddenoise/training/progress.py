@@ -35,6 +35,12 @@ class Moment:
 
 Hook = Callable[[Moment], Mapping[str, float]]
 """Sees a moment and returns further figures, or none; it must leave PyTorch's random numbers as they are."""
+
+
+class Enough(Exception):  # noqa: N818 - it is no error
+    """Raised by a hook: the training is to end here, as if all of its steps were done."""
+
+
 Report = Callable[[str], None]
 
 
@@ -64,18 +70,24 @@ class Progress:
         """Remember the losses of a step."""
         self._losses.append(losses)
 
-    def tell(self, step: int, averages: Mapping[str, nn.Module]) -> None:
-        """Tell of everything since the last time."""
+    def tell(self, step: int, averages: Mapping[str, nn.Module]) -> bool:
+        """Tell of everything since the last time; says whether a hook wants the training to end."""
         figures = {f"loss.{k}": sum(loss[k] for loss in self._losses) / len(self._losses) for k in self._losses[-1]}
-        self._losses = []
+        self._losses, reasons = [], []
         for hook in self._hooks:
-            figures |= hook(Moment(step, self._steps, figures, averages))
+            try:
+                figures |= hook(Moment(step, self._steps, figures, averages))
+            except Enough as reason:
+                reasons.append(str(reason))
         seconds = time.monotonic() - self._started
         self._write("a", json.dumps({"step": step, "seconds": round(seconds, 1), **figures}) + "\n")
         minutes = round(seconds / (step - self._first) * (self._steps - step) / 60)
         left = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
         shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         self._report(f"step {step} of {self._steps}, {shown}, {left} left")
+        for reason in reasons:
+            self._report(f"ended after step {step}: {reason}")
+        return bool(reasons)
 
     def _write(self, mode: str, text: str) -> None:
         try:
