@@ -1,6 +1,6 @@
 """The networks, by the name that stands in a checkpoint. Torch only: no device, no download, no normalisation rule.
 
-All are called as ``network(image, level)`` and give the denoised image. A class attribute ``factor`` says what rows and
+All are called as ``network(image, level)`` and give the denoised image. An attribute ``factor`` says what rows and
 columns must be multiples of, ``channels`` how many channels an image has (1 where it is absent), and a method
 ``stages(image, level)`` gives the estimated noise beside the denoised image where the network estimates it.
 """
