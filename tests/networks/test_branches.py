@@ -145,6 +145,13 @@ def test_the_same_generator_gives_the_same_branches_and_the_student_stays_as_it_
     assert torch.equal(student.head.weight, before["head.weight"])
 
 
+@pytest.mark.parametrize("change", [lambda s: branched(s, generator=generator()), folded])
+def test_copies_of_a_loaded_student_can_be_trained_throughout(change):
+    student = untrained().requires_grad_(False)
+    assert all(parameter.requires_grad for parameter in change(student).parameters())
+    assert not any(parameter.requires_grad for parameter in student.parameters())
+
+
 def test_a_folded_student_is_rebuilt_from_its_arguments():
     plain, (image, level) = folded(trained(untrained())), inputs()
     again = Student(**plain.arguments)

@@ -76,6 +76,11 @@ def test_bfloat16_moves_little_even_far_from_zero():
     assert (quick - exact).norm() < 2e-2 * (exact - x).norm()
 
 
+def test_a_width_that_is_no_multiple_of_four_is_refused():
+    with pytest.raises(ValueError, match="multiple of 4, got 10"):
+        NoiseContextBlock(width=10)
+
+
 @pytest.mark.parametrize("side", [1, 8])
 def test_constant_features_have_finite_results_and_gradients(side):
     made, x = block(), torch.ones(1, 8, side, side, requires_grad=True)

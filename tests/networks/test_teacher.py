@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from meddenoise import weights
+from meddenoise import Denoiser, weights
 from meddenoise.networks import Student, Teacher
 from meddenoise.networks.branches import branched
 from meddenoise.networks.cost import gmac
 from meddenoise.networks.student import ResidualBlock
+from meddenoise.weights import Card
 
 SMALL = {"widths": (8, 12, 16), "blocks": (1, 2, 2), "heads": (2, 3, 4)}
 
@@ -113,6 +114,11 @@ def test_the_students_arithmetic_is_at_most_a_tenth_of_the_teachers():
     teacher, published = gmac(Teacher(), image, level), gmac(weights.load("student")[0], image, level)
     assert 45 < teacher < 60
     assert published <= teacher / 10
+
+
+def test_the_denoiser_cuts_slices_at_the_teachers_fixed_tile():
+    card = Card("tiny", "1.0.0", "teacher", {}, "", ["CT"], 1, 1.0)
+    assert Denoiser(Teacher(**SMALL), card, device="cpu").slab.tile == Teacher.tile == 512
 
 
 def test_each_stage_ends_in_context_and_attention():

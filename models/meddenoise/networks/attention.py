@@ -5,7 +5,7 @@ Muksimova et al., Sensors 23:9502 (2023), section 2.3, equations 1 to 5. Decisio
 - Order of equations 1 to 3: as products they apply the depth-wise convolution first, the text before them the 1x1
   convolution first ("subsequently, 3x3 depth-wise convolutions"). The text it is: channels meet first.
 - Shapes: section 2.3 prints H x W x H for X and D; here I, X and D are heads x C / heads x pixels, so that the map M
-  has C / heads x C / heads entries for each head (C x C "segmented into parts", as the section ends).
+  has C / heads x C / heads entries for each head (at its end the section says "segment the channel count into parts").
 - Scale of equation 5: I and X are brought to length 1 over the pixels, without which the softmax would depend on the
   image's size, and divided by the learned l; l is kept as the logarithm of 1 / l for each head, so it stays positive.
 - Projection (equation 4 has none left, though P_w is defined as 1x1 convolution): a 1x1 convolution without bias, which
@@ -58,7 +58,7 @@ class ADWC(nn.Module):
             normed = F.layer_norm(last.float(), last.shape[-1:], self.norm_weight).movedim(-1, 1)
         inquiry, index, data = self.depth(self.point(normed)).chunk(3, dim=1)
         attention = self.attention(inquiry, index)
-        attended: Tensor = self.project(self._joined(attention.to(data.dtype) @ self._split(data), x))
+        attended: Tensor = self.project((attention.to(data.dtype) @ self._split(data)).reshape(x.shape))
         return x + attended
 
     def attention(self, inquiry: Tensor, index: Tensor) -> Tensor:
@@ -78,7 +78,3 @@ class ADWC(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """From (batch, width, rows, columns) to (batch, heads, width / heads, pixels)."""
         return torch.unflatten(x.flatten(2), 1, (self.heads, -1))
-
-    def _joined(self, x: Tensor, like: Tensor) -> Tensor:
-        """Back again."""
-        return x.reshape(like.shape)

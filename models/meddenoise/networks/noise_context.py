@@ -10,7 +10,8 @@ Decisions:
 - Excitation (section 2.2: "instead of typical fully connected layers, a dense block is employed", its "pivotal role is
   in the self-gating system's excitation process"): a dense block on the squeezed vector, each layer seeing all before.
 - Pooling and upsampling (section 2.2: "1x1 adaptive average pooling", "bilinear upsampling"): the squeeze is the
-  pooling; beside the gate, the dense block gives a context vector that is upsampled to the map's size and added to it.
+  pooling; beside the gate, the dense block gives a context vector, which is upsampled to the map's size and added to
+  it. Bilinear upsampling of one pixel is that pixel everywhere, so it is added without being written out.
 - Skip connection: around the block, whose last convolution starts at zero: a fresh block is the identity.
 """
 
@@ -52,10 +53,15 @@ class NoiseContextBlock(nn.Module):
 
     Args:
         width: Channels in and out; a multiple of 4.
+
+    Raises:
+        ValueError: ``width`` is no multiple of 4.
     """
 
     def __init__(self, *, width: int) -> None:
         super().__init__()
+        if width % SHARE:
+            raise ValueError(f"width must be a multiple of {SHARE}, got {width}")
         each = width // SHARE
         inner = each * len(KERNELS)
         self.scales = nn.ModuleList(nn.Conv2d(width, each, k, padding=k // 2, bias=False) for k in KERNELS)
@@ -74,7 +80,6 @@ class NoiseContextBlock(nn.Module):
             # Instance normalisation, gate and context are one factor and one offset for each channel of each image.
             factor = gate * self.norm_weight * torch.rsqrt(variance + EPSILON)
             offset = gate * self.norm_bias + context - mean * factor
-        pooled = torch.stack([factor, offset])[..., None, None]  # (2, batch, inner, 1, 1)
-        weighed = F.relu(found * pooled[0] + pooled[1])
+        weighed = F.relu(found * factor[..., None, None] + offset[..., None, None])
         joined: Tensor = self.project(weighed.to(x.dtype))
         return x + joined

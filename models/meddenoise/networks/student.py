@@ -11,9 +11,6 @@ from torch import Tensor, nn
 
 from meddenoise.networks.detail import coarse_and_detail
 
-ANCHORS = ("bottom", "up_2", "up_1")
-"""The stages whose features `Student.anchors` gives, in its order: at 1/8, 1/4 and 1/2 of the resolution."""
-
 
 class ResidualBlock(nn.Module):
     """``x + conv(relu(conv(x)))``; ``inner`` channels between the two 3x3 convolutions can be pruned freely."""
@@ -109,7 +106,7 @@ class Student(nn.Module):
         """Remove the noise, and give the features at which a teacher's and a student's can be compared (section 2.1).
 
         The paper places "anchor points at various network nodes" and names none: here one for each resolution on the
-        way back up, after the stages of `ANCHORS`, where each has seen all coarser ones.
+        way back up, after `bottom`, `up_2` and `up_1`, where each has seen all coarser ones.
 
         Args:
             image: As for `forward`.

@@ -28,13 +28,13 @@ class Teacher(nn.Module):
         heads: Heads of attention at each of them; they divide the widths.
 
     Raises:
-        ValueError: ``heads`` do not divide ``widths``.
+        ValueError: ``widths`` are no multiples of 4, or ``heads`` do not divide them.
     """
 
     factor = 8
     """Rows and columns must be multiples of this."""
     tile = 512
-    """Larger slices are cut, so that statistics are always of about as many pixels."""
+    """Larger slices are cut, so that what context and attention see of a slice grows no further with its size."""
 
     def __init__(
         self,
