@@ -13,10 +13,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from monailabel.config import settings
-from monailabel.endpoints import scoring
 from monailabel.interfaces.utils.app import app_instance
-from monailabel.utils.async_tasks.task import AsyncTask
-from monailabel.utils.async_tasks.utils import tasks
+from monailabel.utils.async_tasks.utils import run_background_task, tasks
 
 from meddenoise.errors import OutputError
 from meddenoise.server.datastore import PacsDatastore
@@ -37,7 +35,7 @@ def sample(request: Request, strategy: str, params: dict[str, Any] | None = None
         return {}
     image, images = found["id"], app.datastore()
     info = images.get_image_info(image)
-    offered = {"ts": int(time.time()), "client_id": asked.get("client_id", request.state.person.name)}
+    offered = {"ts": int(time.time()), "client_id": asked.get("client_id") or request.state.person.name}
     try:
         images.update_image_info(image, {"strategy": {**info.get("strategy", {}), strategy: offered}})
     except OutputError:
@@ -46,28 +44,27 @@ def sample(request: Request, strategy: str, params: dict[str, Any] | None = None
 
 
 @router.post("/scoring/", tags=["Scoring"], summary="Score by every method", include_in_schema=False)
-def score_all(params: dict[str, Any] | None = None, *, run_sync: bool = False) -> Any:
-    """MONAI Label's route, off the event loop."""
-    _make_startable()
-    with http_errors():
-        return scoring.run(params, run_sync)
+def score_all(params: dict[str, dict[str, Any]] | None = None, *, run_sync: bool = False) -> dict[str, Any]:
+    """MONAI Label's route, off the event loop; `params` may hold some for each method."""
+    methods = app_instance()._scoring_methods
+    return {name: {"result": score(name, (params or {}).get(name), run_sync=run_sync)} for name in methods}
 
 
 @router.post("/scoring/{method}", tags=["Scoring"], summary="Score images")
 def score(method: str, params: dict[str, Any] | None = None, *, run_sync: bool = False) -> Any:
-    """MONAI Label's route, off the event loop; what cannot be scored is said at once."""
-    _make_startable()
-    app = app_instance()
+    """MONAI Label's route, off the event loop; what cannot be is said at once, and one scoring waits for another.
+
+    Returns:
+        The summary of `score_images` with `run_sync`, else MONAI Label's record of a task in the background.
+    """
+    app, request = app_instance(), {**(params or {}), "method": method}
     with http_errors():
-        check_method(method, app)
-        check_wanted(app.datastore(), (params or {}).get("images"), (params or {}).get("max_samples", 0))
-        return scoring.run_method(method, params, run_sync)
-
-
-def check_method(method: Any, app: Any) -> None:
-    """Answer 404 unless images can be scored by that method."""
-    if method not in app._scoring_methods:
-        raise Problem(404, "OptionError", f"no score {method!r}; this server has: {', '.join(app._scoring_methods)}")
+        if method not in app._scoring_methods:
+            raise Problem(
+                404, "OptionError", f"no score {method!r}; this server has: {', '.join(app._scoring_methods)}"
+            )
+        check_wanted(app.datastore(), request.get("images"), request.get("max_samples", 0))
+        return app.scoring(request) if run_sync else _in_background(request)
 
 
 def next_sample(app: Any, request: dict[str, Any]) -> dict[str, Any]:
@@ -87,8 +84,7 @@ def next_sample(app: Any, request: dict[str, Any]) -> dict[str, Any]:
     if not found or isinstance(app.datastore(), PacsDatastore):
         return found
     if found.get("unscored") and app._server_mode and not _at_work():
-        _make_startable()
-        AsyncTask.run("scoring", request={"method": "noise"})
+        _in_background({"method": "noise"})
         found["note"] += "; they are being scored"
     return {**found, "path": app.datastore().get_image_uri(found["id"])}
 
@@ -97,6 +93,6 @@ def _at_work() -> bool:
     return any(task["status"] in ("SUBMITTED", "RUNNING") for task in tasks("scoring"))
 
 
-def _make_startable() -> None:
-    """MONAI Label's task stays submitted for ever where this variable is missing."""
-    os.environ.setdefault("PYTHONPATH", "")
+def _in_background(request: dict[str, Any]) -> Any:
+    os.environ.setdefault("PYTHONPATH", "")  # MONAI Label's task stays submitted for ever where it is missing
+    return run_background_task(request, "scoring")

@@ -76,6 +76,12 @@ def ssim(files: Mapping[str, Path]) -> dict[str, Any]:
     return _compared(files, "", _ssim)
 
 
+@functools.cache
+def _meter() -> str:
+    _, card = weights.load(str(METER))
+    return f"{card.name} {card.version} {card.sha256[:12]}"
+
+
 METHODS = (
     Method(
         "noise",
@@ -108,7 +114,8 @@ def _compared(files: Mapping[str, Path], unit: str, compare: Compare) -> dict[st
     """Compare an image, and each result beside it, with its clean partner.
 
     Values are clipped to the window: -160 to 240 HU for CT, 0 to 255 for 8-bit pictures, else the partner's 0.1 to 99.9
-    percentile. Its width is the data range. Those voxels count where the partner shows the body.
+    percentile. They are counted from its lower end, and its width is the data range. Those voxels count where the
+    partner shows the body.
 
     Returns:
         "value" for the image itself, None where it equals the partner; "results" by tag; "window", "data_range" and
@@ -168,7 +175,7 @@ def _window(clean: Volume) -> tuple[float, float]:
         return CT_WINDOW
     if clean.header.display:
         return 0.0, 255.0
-    low, high = (float(value) for value in np.percentile(clean.array[~clean.padded()], PERCENTILES))
+    low, high = (_rounded(value) for value in np.percentile(clean.array[~clean.padded()], PERCENTILES))
     if high <= low:
         raise InputError(f"the clean partner shows nothing: its values are {low:g} nearly everywhere")
     return low, high
@@ -179,8 +186,8 @@ def _body(clean: Volume) -> tuple[NDArray[np.bool_], str]:
     low, high = _window(clean)
     in_hu = clean.header.units == "HU"
     threshold = BODY if in_hu else low + 0.1 * (high - low)
-    values = torch.from_numpy(np.ascontiguousarray(_slices(clean), np.float32)).unsqueeze(1)
-    smooth = torch.cat([gaussian_blur(values[i : i + SLICES], 2.0) for i in range(0, len(values), SLICES)])
+    slices = slices_of(clean)
+    smooth = torch.cat([gaussian_blur(slices[i : i + SLICES], 2.0) for i in range(0, len(slices), SLICES)])
     mask = (smooth > threshold).squeeze(1).numpy()
     if not mask.any():
         raise InputError("the clean partner shows nothing but background")
@@ -200,12 +207,6 @@ def _depth(volume: Volume) -> int:
 
 def _unit(volume: Volume) -> str:
     return volume.header.units or "grey levels"
-
-
-@functools.cache
-def _meter() -> str:
-    _, card = weights.load(str(METER))
-    return f"{card.name} {card.version} {card.sha256[:12]}"
 
 
 def _rounded(value: float) -> float:
