@@ -31,6 +31,7 @@ HOMES = {  # who may import what
     "SimpleITK": ("io",),
     "dicomanonymizer": ("io",),
     "dicomweb_client": ("server",),
+    "ray": ("batch",),
     "monailabel": ("server",),
     "monai": ("server", "training"),
     "mlflow": ("training",),
@@ -49,7 +50,7 @@ HOMES = {  # who may import what
 REQUIRED = {"torch", "numpy", "SimpleITK", "pydicom", "dicomanonymizer", "safetensors", "filelock", "PIL"}
 """What setup.py requires without any extra, by import name."""
 
-OPTIONAL = {"training": {"monai", "mlflow"}, "export": {"nibabel"}}
+OPTIONAL = {"training": {"monai", "mlflow"}, "export": {"nibabel"}, "batch": {"ray"}}
 """What a room uses where it is installed, inside functions; a bundle's script uses it when the bundle runs."""
 
 INSIDE_A_ROOM = {  # rooms of one layer that may use one another, in this direction only

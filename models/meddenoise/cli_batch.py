@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from meddenoise.batch import Engine, Item, Outcome, Progress
 
 FORMATS = ("nii.gz", "nii", "nrrd", "mha", "mhd", "png", "tif", "jpg", "dicom")
-ENGINES = ("plain",)
+ENGINES = ("plain", "ray")
 
 Commands = argparse._SubParsersAction  # argparse gives the type no public name
 
@@ -43,7 +43,13 @@ def add_batch(commands: Commands[argparse.ArgumentParser]) -> None:
         "--resume", action=argparse.BooleanOptionalAction, default=True, help="leave what is done (default)"
     )
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: auto")
-    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="who does the work (default: plain)")
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="who does the work: plain (the default), this machine; ray, every node of a Ray cluster, on all of which "
+        "the folders have the same paths",
+    )
     parser.add_argument("--modality", choices=MODALITIES, help="where the file does not say it; else it is guessed")
     parser.add_argument("--strength", type=float, default=1.0, metavar="0..1", help="default: 1, the full effect")
     parser.add_argument("--format", choices=FORMATS, help="format of the results (default: the inputs' own)")
@@ -93,6 +99,10 @@ def _items(arguments: argparse.Namespace) -> tuple[list[Item], list[str], Path]:
 def _engine(arguments: argparse.Namespace) -> Engine:
     from meddenoise.batch import PlainEngine
 
+    if arguments.engine == "ray":
+        from meddenoise.batch.ray_engine import RayEngine
+
+        return RayEngine(arguments.model, device=arguments.device)
     return PlainEngine.load(arguments.model, devices=[arguments.device])
 
 
