@@ -186,7 +186,7 @@ def test_a_stopped_recipe_ends_with_the_weights_of_an_unbroken_one(tmp_path, sli
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", SMALL)
 def test_killed_runs_end_with_the_weights_of_an_unbroken_one(tmp_path, slices, recipe):
     for name in ("unbroken", "killed"):
         (tmp_path / name).mkdir()

@@ -146,19 +146,13 @@ def run(
         student, teacher, origin = _beginning(config)
         plan = _plan(config, group)
         stages = Stages("student", plan, out, resume, origin, config.validate_every, report, trackers, group)
-        data = open_data(folder, out, config.mix, report=report, group=group)
+        student = _first_stage(student, teacher, config, stages, folder)
 
-        first = next(iter(plan))
-        guide = _guide(student, teacher, config)
-        if config.variant != "plain":
-            student = branched(student, generator=torch.Generator().manual_seed(config.schedule.seed))
-        student = stages.train(first, student, data, guide)
-
-        if len(plan) > 1:  # what follows, and the comparison of all stages, is on larger patches
-            data = open_data(folder, out, refined_mix(config.mix), report=report, group=group)
+        mix = config.mix if config.variant == "plain" else refined_mix(config.mix)  # also to compare the stages by
+        data = open_data(folder, out, mix, report=report, group=group)
         judge = judge_of(data, config.schedule)
         rows = [] if teacher is None else [stages.measured("teacher", teacher, judge)]
-        rows.append(stages.measured(first, student, judge))
+        rows.append(stages.measured(next(iter(plan)), student, judge))
         if "refine" in plan:
             student = stages.train("refine", student, data)
             rows.append(stages.measured("refine", student, judge))
@@ -208,6 +202,17 @@ def _beginning(config: Config) -> tuple[Student, nn.Module | None, dict[str, str
         if not hasattr(teacher, "anchors"):
             raise ModelError(f"{config.teacher} ({card.network}) cannot teach a student; give a teacher or a student")
     return student, teacher, origin
+
+
+def _first_stage(
+    student: Student, teacher: nn.Module | None, config: Config, stages: Stages, folder: Path | None
+) -> Student:
+    """The student in its training form after the stage that a teacher may guide."""
+    data = open_data(folder, stages.out, config.mix, report=stages.report, group=stages.group)
+    guide = _guide(student, teacher, config)
+    if config.variant != "plain":
+        student = branched(student, generator=torch.Generator().manual_seed(config.schedule.seed))
+    return stages.train(next(iter(stages.plan)), student, data, guide)
 
 
 def _guide(student: nn.Module, teacher: nn.Module | None, config: Config) -> Guide | None:

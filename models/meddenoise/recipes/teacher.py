@@ -98,10 +98,10 @@ def run(
             plan["refine"] = refined(config.schedule, config.refinement, group)
         stages = Stages("teacher", plan, out, resume, origin, config.validate_every, report, trackers, group)
         data = open_data(folder, out, config.mix, report=report, group=group)
-
         teacher = stages.train("train", teacher, data)
-        if "refine" in plan:
-            data = open_data(folder, out, refined_mix(config.mix), report=report, group=group)
+
+        del data  # before it is read again
+        data = open_data(folder, out, refined_mix(config.mix), report=report, group=group)
         judge = judge_of(data, config.schedule)
         rows = [stages.measured("train", teacher, judge)]
         if "refine" in plan:
