@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from meddenoise import __version__
-from meddenoise.cli_batch import add_batch
+from meddenoise.cli_batch import FORMATS, add_batch
+from meddenoise.cli_models import add_models
 from meddenoise.cli_noise import add_noise
 from meddenoise.cli_serve import add_serve, add_token, port
 from meddenoise.cli_train import add_export, add_train
 from meddenoise.errors import MedDenoiseError, OptionError
 from meddenoise.volume import MODALITIES
 
-FORMATS = ("nii.gz", "nii", "nrrd", "mha", "mhd", "png", "tif", "jpg", "dicom")
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
@@ -58,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_denoise(commands)
     add_batch(commands)
     add_noise(commands)
-    _add_models(commands)
+    add_models(commands)
     add_serve(commands)
     add_token(commands)
     _add_demo(commands)
@@ -95,15 +93,6 @@ def _add_denoise(commands: Commands[argparse.ArgumentParser]) -> None:
         "--deidentify", action="store_true", help="take the patient out of DICOM results (PS3.15 basic profile)"
     )
     parser.set_defaults(run=_denoise)
-
-
-def _add_models(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("models", help="list the models, or show one", description="List the models.")
-    parser.set_defaults(run=_list_models)
-    show = parser.add_subparsers(metavar="COMMAND").add_parser("show", help="show a model's card")
-    show.add_argument("name", metavar="NAME")
-    show.add_argument("--json", action="store_true", help="the whole card as JSON")
-    show.set_defaults(run=_show_model)
 
 
 def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -149,31 +138,6 @@ def _denoise(arguments: argparse.Namespace) -> int:
             deidentify=arguments.deidentify,
         )
     )
-
-
-def _list_models(arguments: argparse.Namespace) -> int:
-    from meddenoise import weights
-
-    for name in weights.available():
-        card = weights.read_card(name)
-        print(f"{name:<12} {card.version:<8} {', '.join(card.modalities):<16} {card.description}")
-    return 0
-
-
-def _show_model(arguments: argparse.Namespace) -> int:
-    from meddenoise import weights
-
-    card = dataclasses.asdict(weights.read_card(arguments.name))
-    if arguments.json:
-        print(json.dumps(card, indent=2, ensure_ascii=False))
-        return 0
-    for key in ("name", "version", "description", "modalities", "network", "parameters", "gmac", "licence", "sha256"):
-        value = card[key]
-        print(f"{key:<12} {', '.join(value) if isinstance(value, list) else value}")
-    for key in ("training", "figures"):
-        for name, value in card[key].items():
-            print(f"{key + '.' + name:<24} {f'{len(value)} (see --json)' if isinstance(value, list | dict) else value}")
-    return 0
 
 
 def _demo(arguments: argparse.Namespace) -> int:

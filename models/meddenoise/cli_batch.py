@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +63,8 @@ def add_batch(commands: Commands[argparse.ArgumentParser]) -> None:
 def _batch(arguments: argparse.Namespace) -> int:
     from meddenoise.batch import BatchOptions, run_batch
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be valid text
     options = BatchOptions(arguments.modality, arguments.strength, arguments.replace_nonfinite)
     items, skipped, folder = _items(arguments)
     for sentence in skipped:

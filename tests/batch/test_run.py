@@ -1,6 +1,8 @@
 """A whole batch: run twice, interrupted, and gone on with."""
 
 import json
+import os
+import threading
 
 import pytest
 
@@ -134,3 +136,22 @@ def test_time_left_is_told_in_words_and_falls_to_nothing(run):
 def test_time_left_is_not_guessed_from_what_was_skipped(run):
     run()
     assert {progress.seconds_left for _, progress in run()[1]} == {None}
+
+
+def test_name_that_is_no_text_is_named_and_passed_over(run, archive, make_image):
+    odd = archive / os.fsdecode(b"a\xff.nrrd")  # at which ITK ends the process
+    make_image(archive / "b.nrrd").rename(odd)
+    summary, told = run()
+    assert counts(summary) == (6, 0, 1)
+    (outcome,) = [outcome for outcome, _ in told if outcome.item.source.path == odd]
+    assert "is not valid text" in outcome.reason
+
+
+def test_end_by_an_error_ends_the_work_too(run, archive, tmp_path):
+    def full(outcome, progress):
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        run(tell=full)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batch")]
+    assert json.loads((tmp_path / "out" / SUMMARY).read_text("utf-8"))["complete"] is False

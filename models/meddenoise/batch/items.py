@@ -168,12 +168,15 @@ def result_extension(source: Source, form: str | None) -> str:
 
 def _sources(folder: Path, output: Path, skipped: list[str]) -> Iterator[Source]:
     """The sources of a folder and of those below, each folder by itself."""
-    children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
+    try:
+        children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
+    except OSError:
+        yield Source(folder, (folder,), folder.name, None)  # reading it will say what is wrong
+        return
     studies = (folder / STUDIES_LIST).is_file()
-    files = [child for child in children if child.is_file()]
-    yield from _in_one_folder(folder, files, skipped)
-    for child in children:
-        if not child.is_dir() or child.resolve() == output or (studies and child.name == LABELS):
+    yield from _in_one_folder(folder, [child for child in children if child.is_file()], skipped)
+    for child in filter(Path.is_dir, children):
+        if child.resolve() == output or (studies and child.name == LABELS):
             continue
         if child.is_symlink():
             skipped.append(f"{child}: skipped, a link to a folder; name the folder itself")

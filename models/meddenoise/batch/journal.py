@@ -74,7 +74,7 @@ class Journal:
         Raises:
             OutputError: There is no room for it.
         """
-        line = json.dumps({"item": key, **asdict(record)}, ensure_ascii=False)
+        line = json.dumps({"item": key, **asdict(record)})  # in ASCII: a file's name need not be valid text
         try:
             self._file.write(f"{line}\n".encode())
             self._file.flush()

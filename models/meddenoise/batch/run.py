@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,30 +110,30 @@ def run_batch(
     """
     options = options or BatchOptions()
     start, outcomes = time.perf_counter(), list[Outcome]()
-    card = engine.card
     with Journal.open(folder) as journal:
         items = [replace(item, done=journal.find(item.key) if resume else None) for item in items]
         _sweep(items)
-        clock = _Clock(items)
+        clock, running = _Clock(items), engine.run(items, options)
         try:
-            for outcome in engine.run(items, options):
+            for outcome in running:
                 if outcome.state == "done" and outcome.record is not None:
                     journal.add(outcome.item.key, outcome.record)
                 outcomes.append(outcome)
                 if tell is not None:
                     tell(outcome, clock.after(outcome))
         finally:
-            summary = Summary(
-                outcomes=tuple(outcomes),
-                total=len(items),
-                seconds=time.perf_counter() - start,
-                skipped_files=tuple(skipped_files),
-                model={"name": card.name, "version": card.version, "sha256": card.sha256},
-                options=options.chosen(),
-            )
-            with replacing_file(folder / SUMMARY) as temporary:
-                temporary.write_text(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+            if isinstance(running, Generator):
+                running.close()  # no work outlives this call
+            seconds = time.perf_counter() - start
+            model = {key: getattr(engine.card, key) for key in ("name", "version", "sha256")}
+            summary = Summary(tuple(outcomes), len(items), seconds, tuple(skipped_files), model, options.chosen())
+            _write(summary, folder)
     return summary
+
+
+def _write(summary: Summary, folder: Path) -> None:
+    with replacing_file(folder / SUMMARY) as temporary:
+        temporary.write_text(json.dumps(summary.as_dict(), indent=2) + "\n", encoding="utf-8")
 
 
 class _Clock:

@@ -172,7 +172,7 @@ class Job:
         while self._volumes:
             volume = self._volumes.pop(0)
             result = denoiser(volume, strength=self.options.strength, progress=progress)
-            self._results.append(replace(result, difference=result.volume))  # the difference is as large again
+            self._results.append(replace(result, difference=result.volume))  # not needed, and twice as large
 
     def _write(self) -> None:
         for number, result in enumerate(self._results, 1):
@@ -216,6 +216,8 @@ def _identity(source: Any) -> str:
         return str(source.identity)
     whole = hashlib.sha256()
     for path in sorted(source.files):
+        if not _is_text(path):
+            raise InputError("its name is not valid text, and no image library would open it; rename it")
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -223,6 +225,15 @@ def _identity(source: Any) -> str:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
         whole.update(f"{path.name} {digest}\n".encode())
     return whole.hexdigest()
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a name can be handed to ITK, which ends the whole process on one that is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _key(identity: str, weights: str, options: BatchOptions) -> str:
