@@ -221,3 +221,31 @@ def short_line(tmp_path_factory, make_server):
     with make_server(studies, environment=environment) as running:
         assert running.post(image="short").status_code == 200  # the model is loaded, a duration measured
         yield running
+
+
+def ct_phantom(patient, noise, seed, shape=(9, 64, 64)):
+    """A body with two organs in HU, whose size is the patient's own, with white noise."""
+    rng = np.random.default_rng([patient, seed])
+    _, y, x = np.indices(shape)
+    middle = shape[1] // 2
+    radius = np.hypot(y - middle, x - middle)
+    image = np.where(radius < middle - 4 - patient % 3, 40.0 + 15 * np.sin(x / 4 + patient), -1000.0)
+    image[(np.hypot(y - middle, x - middle + 8) < 6)] = 120.0
+    return np.rint(image + rng.normal(0, noise, shape)).astype(np.int16)
+
+
+@pytest.fixture(scope="session")
+def make_site():
+    """Fill a studies folder with noisy CT phantoms, one of each patient, and their partners by tag and noise."""
+
+    def make(folder, *, patients=3, noise=30.0, partners=(("final", 4.0),), shape=(9, 64, 64)):
+        folder.mkdir(exist_ok=True)
+        for patient in range(patients):
+            sitk.WriteImage(image_of(ct_phantom(patient, noise, 0, shape)), str(folder / f"P{patient}.nrrd"))
+            for seed, (tag, level) in enumerate(partners, 1):
+                (folder / "labels" / tag).mkdir(parents=True, exist_ok=True)
+                partner = image_of(ct_phantom(patient, level, seed, shape))
+                sitk.WriteImage(partner, str(folder / "labels" / tag / f"P{patient}.nrrd"))
+        return folder
+
+    return make
