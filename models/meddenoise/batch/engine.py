@@ -67,7 +67,7 @@ class PlainEngine:
 
     def run(self, items: Iterable[Item], options: BatchOptions) -> Iterator[Outcome]:
         """See Engine. An interrupt lets what is being written be finished and told; the rest is let go of."""
-        line = _Line(self._denoisers, options)
+        line = Line(self._denoisers, options)
         waiting, most = iter(items), len(self._denoisers) + AHEAD
         pending: set[Future[Outcome]] = set()
         with ThreadPoolExecutor(most, "batch") as pool:
@@ -89,7 +89,7 @@ class PlainEngine:
                 line.stop.set()
 
 
-class _Line:
+class Line:
     """What the threads share: the denoisers, each used by one of them at a time, and the turns to read and to write."""
 
     def __init__(self, denoisers: Iterable[Denoiser], options: BatchOptions) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from meddenoise import weights
-from meddenoise.batch.engine import AHEAD, GPU_LANES, _Line
+from meddenoise.batch.engine import AHEAD, GPU_LANES, Line
 from meddenoise.batch.items import Item
 from meddenoise.batch.work import BatchOptions, Outcome
 from meddenoise.errors import ModelError, OptionError, ServiceError
@@ -98,7 +98,7 @@ class _Actor:
     def start(self) -> str:
         """Load the model; returns the hash of its weights."""
         denoiser = Denoiser.load(self._model, device=self._device)
-        self._line = _Line([denoiser] * self._lanes, self._options)
+        self._line = Line([denoiser] * self._lanes, self._options)
         return denoiser.card.sha256
 
     def work(self, item: Item) -> Outcome:
@@ -140,8 +140,11 @@ class _Crew:
                     yield outcome
             if self._members:
                 self._deadline = time.monotonic() + PATIENCE
-            elif not pending or time.monotonic() > self._deadline:
-                self._give_up()
+            elif (self._refusals and not self._starting) or time.monotonic() > self._deadline:
+                reason = self._refusals[-1] if self._refusals else "it has none, or others hold them all"
+                raise ServiceError(f"no place in the Ray cluster could be had: {reason}")
+            if not pending:
+                time.sleep(LOOK_SECONDS)
 
     def dismiss(self) -> None:
         """End all actors, and take away what lost ones were writing."""
@@ -198,10 +201,6 @@ class _Crew:
             )
         except self._ray.exceptions.RayError as error:
             return Outcome(item, "failed", reason=f"{item.name}: {_sentence(error)}")
-
-    def _give_up(self) -> None:
-        reason = self._refusals[-1] if self._refusals else "it has none, or others hold them all"
-        raise ServiceError(f"no place in the Ray cluster could be had: {reason}")
 
 
 def _connected() -> Any:

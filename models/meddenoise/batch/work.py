@@ -18,7 +18,7 @@ from typing import Any, Literal
 from meddenoise.batch.items import Item
 from meddenoise.batch.journal import Record
 from meddenoise.errors import GeometryError, InputError, MedDenoiseError, OptionError
-from meddenoise.inference import Denoiser, Result
+from meddenoise.inference import Denoiser
 from meddenoise.io import Provenance, Source, read_volume, write_dicom_series, write_volume
 from meddenoise.io.detached import payload_of
 from meddenoise.volume import Modality, Volume
@@ -110,7 +110,10 @@ class Job:
         self.item, self.options, self.weights = item, options, weights
         self._key = ""
         self._volumes: list[Volume] = []
-        self._results: list[Result] = []
+        self._clean: list[Volume] = []
+        self._made_by: Provenance | None = None
+        self._warnings: tuple[str, ...] = ()
+        self._figures: dict[str, Any] = {}
         self._outcome: Outcome | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._seconds = 0.0
@@ -135,7 +138,7 @@ class Job:
 
     def close(self) -> None:
         """Let go of the image and of its temporary files."""
-        self._volumes, self._results = [], []
+        self._volumes, self._clean = [], []
         if self._scratch is not None:
             self._scratch.cleanup()
 
@@ -157,6 +160,7 @@ class Job:
 
     def _read(self) -> None:
         item, options = self.item, self.options
+        _check_names(item)
         self._key = _key(_identity(item.source), self.weights, options)
         if item.done is not None and item.done == Record(self._key, size_of(item.output)):
             self._outcome = Outcome(item, "skipped", record=item.done)
@@ -170,28 +174,28 @@ class Job:
 
     def _denoise(self, denoiser: Denoiser, progress: Callable[[int, int], None] | None) -> None:
         while self._volumes:
-            volume = self._volumes.pop(0)
-            result = denoiser(volume, strength=self.options.strength, progress=progress)
-            self._results.append(replace(result, difference=result.volume))  # not needed, and twice as large
+            result = denoiser(self._volumes.pop(0), strength=self.options.strength, progress=progress)
+            self._clean.append(result.volume)  # the difference, twice as large, is let go of
+            self._made_by = Provenance(result.model["name"], result.model["version"], self.options.strength)
+            self._warnings += result.warnings
+            self._figures = self._figures or result.figures
 
     def _write(self) -> None:
-        for number, result in enumerate(self._results, 1):
-            self._write_one(result, "" if len(self._results) == 1 else str(number))
-        first = self._results[0]
-        warnings = tuple(sentence for result in self._results for sentence in result.warnings)
+        for number, volume in enumerate(self._clean, 1):
+            self._write_one(volume, "" if len(self._clean) == 1 else str(number))
         record = Record(self._key, size_of(self.item.output))
-        self._outcome = Outcome(self.item, "done", record=record, warnings=warnings, figures=first.figures)
+        self._outcome = Outcome(self.item, "done", record=record, warnings=self._warnings, figures=self._figures)
 
-    def _write_one(self, result: Result, below: str) -> None:
+    def _write_one(self, volume: Volume, below: str) -> None:
         item, run = self.item, self.options.run
-        made_by = Provenance(result.model["name"], result.model["version"], self.options.strength)
+        assert self._made_by is not None, "denoise comes first"
         if item.output is None:
             assert not isinstance(item.source, Source), item
-            item.source.store(result.volume, made_by, self._folder("result") / (below or "1"), run)
+            item.source.store(volume, self._made_by, self._folder("result") / (below or "1"), run)
         elif item.as_dicom:
-            write_dicom_series(result.volume, item.output / below, made_by, run=run)
+            write_dicom_series(volume, item.output / below, self._made_by, run=run)
         else:
-            write_volume(result.volume, item.output)
+            write_volume(volume, item.output)
 
     def _folder(self, name: str) -> Path:
         """A folder for the time of this work."""
@@ -216,8 +220,6 @@ def _identity(source: Any) -> str:
         return str(source.identity)
     whole = hashlib.sha256()
     for path in sorted(source.files):
-        if not _is_text(path):
-            raise InputError("its name is not valid text, and no image library would open it; rename it")
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -227,13 +229,18 @@ def _identity(source: Any) -> str:
     return whole.hexdigest()
 
 
-def _is_text(path: Path) -> bool:
-    """Whether a name can be handed to ITK, which ends the whole process on one that is not UTF-8."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _check_names(item: Item) -> None:
+    """Refuse names that are not UTF-8: ITK, where it is handed one, ends the whole process.
+
+    Raises:
+        InputError: The name of the input or of the result is one.
+    """
+    files = item.source.files if isinstance(item.source, Source) else ()
+    for path in (*files, *([item.output] if item.output else [])):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise InputError("its name is not valid text, and no image library would open it; rename it") from None
 
 
 def _key(identity: str, weights: str, options: BatchOptions) -> str:
