@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from meddenoise.errors import OptionError, OutputError
+from meddenoise.recipes import gan_variants
 
 RECIPES = {
     "gan": "content and noise predictor against a discriminator",
@@ -20,11 +21,7 @@ RECIPES = {
 }
 PRESETS = ("paper", "cpu", "ablation")
 VARIANTS = {
-    "gan": (
-        *("unet", "dncnn", "srdensenet", "unet_dncnn", "srdensenet_dncnn", "unet_content", "unet_noise", "unet_wide"),
-        *("dncnn_content", "srdensenet_content", "without_noise_l1", "without_gan", "mse", "wgan_vgg"),
-        "wgan_vgg_noise",
-    ),
+    "gan": tuple(gan_variants.VARIANTS),
     "student": ("staggered", "final_output", "supervised", "plain"),
     "two_stage": ("full", "without_attention", "noise_only"),
 }

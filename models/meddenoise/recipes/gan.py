@@ -5,10 +5,9 @@ Geng et al., IEEE TMI 41(2):407-419 (2022). Discriminator and generator take tur
 100 times the L1 of content and noise, weighed alike; Adam with 0.5 and 0.999; the discriminator's loss is half of that
 on real and made images; a constant rate of 2e-4 over 300 epochs. What is decided here:
 
-- Rate: the paper prints "0,0002 %", its relative's code has 2e-5; 2e-4 is what both the sign and custom suggest.
-- The L1 is taken on the grey scale on which the networks see images, where the noise scale of an image is 0.125. So
-  errors are over each image's noise scale, because the mix reaches from 8 HU in 4095 to 75 grey levels in 255, and
-  100 weighs against the adversarial loss about what it does in the paper.
+- Rate: the paper prints "0,0002 %" and its relative's code has 2e-5; 2e-4 is what the digits say.
+- Errors are over each image's noise scale, because the mix reaches from 8 HU in 4095 to 75 grey levels in 255. The
+  networks see that scale as 0.125 of a grey scale; on this the L1 counts 100 times, so an error over the noise 12.5.
 - As in the other recipes it also counts squares and 8x8 means, which keep the tissue's HU (losses.relative_error).
 - Without adversarial loss the paper has the squared error alone ("mse"); "l1" drops the adversarial loss and no more.
 - WGAN-VGG: Wasserstein loss with gradient penalty 10, and the distance of features, which has the weight that pixels
@@ -26,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +37,7 @@ from meddenoise.networks.cost import gmac, parameter_count
 from meddenoise.networks.discriminator import LEAST_SIDE, PatchDiscriminator
 from meddenoise.networks.gan import SHOWN_LEVEL, shown
 from meddenoise.noise_level import level_map
+from meddenoise.recipes.gan_variants import VARIANTS, Variant
 from meddenoise.training.adversarial import Perceptual, gradient_penalty, towards
 from meddenoise.training.data import Data, open_data
 from meddenoise.training.distributed import processes
@@ -68,45 +68,6 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "srdensenet": {"growth": 8, "blocks": 3, "bottleneck": 32},
 }
 WGAN_PREDICTOR = {"width": 32, "depth": 8}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What is trained, and by what it is judged.
-
-    Attributes:
-        content: Kind of the content predictor, or None.
-        noise: Kind of the noise predictor, or None.
-        loss: "lsgan", "l1" (without the adversarial part), "mse" (the paper's without it) or "wgan_vgg".
-        noise_error: Whether the noise predictor's error counts beside the fused content's.
-        widen: Factor on a U-Net's widths.
-    """
-
-    content: str | None = "unet"
-    noise: str | None = "unet"
-    loss: Literal["lsgan", "l1", "mse", "wgan_vgg"] = "lsgan"
-    noise_error: bool = True
-    widen: float = 1.0
-
-
-VARIANTS = {
-    "unet": Variant(),
-    "dncnn": Variant("dncnn", "dncnn"),
-    "srdensenet": Variant("srdensenet", "srdensenet"),
-    "unet_dncnn": Variant("unet", "dncnn"),
-    "srdensenet_dncnn": Variant("srdensenet", "dncnn"),
-    "unet_content": Variant("unet", None),
-    "unet_noise": Variant(None, "unet"),
-    "unet_wide": Variant("unet", None, widen=2**0.5),
-    "dncnn_content": Variant("dncnn", None),
-    "srdensenet_content": Variant("srdensenet", None),
-    "without_noise_l1": Variant(noise_error=False),
-    "without_gan": Variant(loss="l1"),
-    "mse": Variant(loss="mse"),
-    "wgan_vgg": Variant("dncnn", None, loss="wgan_vgg", noise_error=False),
-    "wgan_vgg_noise": Variant("dncnn", "dncnn", loss="wgan_vgg"),
-}
-"""The paper's predictors, mixed pairs ("U+D", "S+D") and ablations."""
 
 
 def _mix(size: int) -> Mix:
@@ -229,10 +190,8 @@ class Objective:
         noise, fused = self._stages(self._network, noisy, level)
         real, made = shown(clean, noisy - clean, noisy, level), shown(fused, noise, noisy, level)
         if self._plan.loss == "lsgan":
-            yield (
-                "discriminator",
-                0.5 * (towards(self._verdict(real), 1.0) + towards(self._verdict(made.detach()), 0.0)),
-            )
+            missed, taken_in = towards(self._verdict(real), 1.0), towards(self._verdict(made.detach()), 0.0)
+            yield "discriminator", 0.5 * (missed + taken_in)
         elif self._plan.loss == "wgan_vgg":
             for _ in range(CRITIC_STEPS):
                 apart = self._verdict(made.detach()).mean() - self._verdict(real).mean()
