@@ -167,7 +167,8 @@ def main() -> None:
     arguments = parser.parse_args()
     preset = gan.PRESETS["ablation"]
     variants = {name: replace(preset, variant=name) for name in arguments.variants}
-    trained = train_in_turns(gan, variants, arguments.out, steps=arguments.steps, turn=arguments.turn)
+    finished = train_in_turns(gan, variants, arguments.out, steps=arguments.steps, turn=arguments.turn)
+    trained = {name: finished[name] for name in variants}  # in the order of the table
     scores = algorithm1_scores(trained, slices=arguments.slices, seeds=arguments.seeds)
     own = {name: own_noise(one.weights, arguments.out / SLICES) for name, one in trained.items()}
     found, judged = claims(scores)
