@@ -95,7 +95,7 @@ def test_at_most_as_many_as_asked_for(run):
 
 def test_result_of_another_format_takes_the_place_of_the_earlier(run, datastore, studies):
     run(images=["b"])
-    run(images=["b"], result_extension=".nrrd")
+    run(images=["b"], result_extension=[".nrrd", ".nii.gz"])  # a whole list of choices means its first
     assert datastore.get_label_uri("b", "denoised_student").endswith("b.nrrd")
     assert not (studies / "labels" / "denoised_student" / "b.nii.gz").exists()
 

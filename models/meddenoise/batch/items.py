@@ -108,7 +108,7 @@ def find_items(
         form: Extension of the results without the dot, or "dicom"; by default the inputs' own.
 
     Returns:
-        The items in alphabetical order; a sentence for each file passed over; and the output folder.
+        The items, folder by folder in alphabetical order; a sentence for each file passed over; and the output folder.
 
     Raises:
         OptionError: No folder, two results of one name, or a result in the place of an input.

@@ -18,7 +18,7 @@ from meddenoise.io import Source, find_sources
 from meddenoise.server import batch_pacs
 from meddenoise.server.datastore import PacsDatastore, need_pacs
 from meddenoise.server.models import POOL, ModelPool
-from meddenoise.server.options import DTYPES, Options
+from meddenoise.server.options import DICOM, DTYPES, Options
 from meddenoise.server.problems import http_errors
 
 logger = logging.getLogger(__name__)
@@ -59,10 +59,10 @@ class BatchTask(BatchInferTask):  # type: ignore[misc] # MONAI Label ships no ty
         """
         model, remote = str(request.get("model")), isinstance(datastore, PacsDatastore)
         with http_errors():
-            options = _options(request, remote=remote)
+            options = _options(request, datastore)
             images = sorted(self.get_images(request, datastore))
             images = images[: int(request.get("max_batch_size") or len(images))]
-            items, folder = (_series if remote else _files)(images, datastore, request)
+            items, folder = (_series if remote else _files)(images, datastore, model, request)
             summary = run_batch(
                 list(items.values()),
                 PlainEngine([self._pool.get(model, device) for device in _devices(request)]),
@@ -80,15 +80,16 @@ class BatchTask(BatchInferTask):  # type: ignore[misc] # MONAI Label ships no ty
         return {image: _answer(image, outcome, tag) for image, outcome in found.items()} | missing
 
 
-def _options(request: Mapping[str, Any], *, remote: bool) -> Options:
+def _options(request: Mapping[str, Any], datastore: Any) -> Options:
     """The options of an inference, as far as a batch has them."""
+    remote = isinstance(datastore, PacsDatastore)
     options = Options.from_request({**request, "store": True} if remote else request)
+    if options.store:
+        need_pacs(datastore)
     if (options.output_type, options.result_dtype) != ("denoised", DTYPES[0]):
         raise OptionError("a batch gives denoised images in the inputs' type; leave output_type and result_dtype out")
     if options.deidentify and not remote:
         raise OptionError("a batch over a folder de-identifies nothing; use `meddenoise denoise --deidentify`")
-    if options.store and not remote:
-        need_pacs(None)
     return options
 
 
@@ -103,18 +104,20 @@ def _devices(request: Mapping[str, Any]) -> list[str]:
     return [f"cuda:{str(number).strip()}" for number in numbers]
 
 
-def _files(images: Iterable[str], datastore: Any, request: Mapping[str, Any]) -> tuple[dict[str, Item], Path]:
+def _files(
+    images: Iterable[str], datastore: Any, model: str, request: Mapping[str, Any]
+) -> tuple[dict[str, Item], Path]:
     """Items by image id, and the folder of the batch, for a studies folder."""
-    folder = results_folder(Path(datastore._datastore_path), str(request.get("model")))
-    form = str(request.get("result_extension") or "").removeprefix(".") or None
+    folder = results_folder(Path(datastore._datastore_path), model)
+    wanted = Options.from_request(request).result_extension if request.get("result_extension") else None
+    form = "dicom" if wanted == DICOM else wanted and wanted[1:]
     paths = {image: datastore.get_image_uri(image) for image in images}
     sources = {image: find_sources([Path(path)])[0][0] for image, path in paths.items() if path}
-    form = "dicom" if form == "dcm" else form
     return {image: item_of(source, folder, form=form) for image, source in sources.items()}, folder
 
 
 def _series(
-    images: Iterable[str], datastore: PacsDatastore, request: Mapping[str, Any]
+    images: Iterable[str], datastore: PacsDatastore, model: str, request: Mapping[str, Any]
 ) -> tuple[dict[str, Item], Path]:
     """The same for a PACS."""
     deidentifier = datastore.deidentifier if request.get("deidentify") else None
@@ -124,7 +127,7 @@ def _series(
         for uid in images
         if uid in listed
     }
-    return items, batch_pacs.journal_folder(datastore.pacs, str(request.get("model")))
+    return items, batch_pacs.journal_folder(datastore.pacs, model)
 
 
 def _register(found: Mapping[str, Outcome], datastore: Any, tag: str) -> None:
