@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,44 @@ def picture(volume: Volume, result: Result, path: Path, *, name: str | None = No
     with replacing_file(path) as temporary:
         _compose(heads, panels, limit, units).save(temporary, format="PNG", optimize=True)
     return path
+
+
+def side_by_side(images: Sequence[tuple[str, str, Volume]], path: Path, *, heads: tuple[str, str]) -> Path:
+    """Draw the middle slice of several images in one window, and the difference of the last two, into a PNG file.
+
+    Window, colours and directions are those of ``picture``; the window is the first image's.
+
+    Args:
+        images: Title, caption and values of each, all of one geometry.
+        path: The PNG file; replaced as a whole or not at all.
+        heads: Two lines above the picture; the window is added to the second.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    first = images[0][2].as_slices()
+    middle = len(first.array) // 2
+    slices = [_upright(v.as_slices().array[middle].astype(np.float32), first.affine) for *_, v in images]
+    units, (low, high) = first.header.units, _window(first, slices[0])
+    difference = slices[-2] - slices[-1]
+    limit = _round_up(float(np.percentile(np.abs(difference), DIFFERENCE_PERCENTILE)))
+    size = _size(slices[0].shape, first.spacing)
+    panels = [
+        _Panel(title, _windowed(_resize(pixels, size), low, high), caption)
+        for (title, caption, _), pixels in zip(images, slices, strict=True)
+    ]
+    named = f"Difference ({images[-2][0]} - {images[-1][0]})"
+    panels.append(
+        _Panel(named, _diverging(_resize(difference, size), limit), f"rms {_rms(difference):.3g}{_unit(units)}")
+    )
+    lines = [heads[0], f"{heads[1]}, window {low:g} to {high:g}{_unit(units)}"]
+    with replacing_file(path) as temporary:
+        _compose(lines, panels, limit, units).save(temporary, format="PNG", optimize=True)
+    return path
+
+
+def _rms(values: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
 
 
 def title_of(volume: Volume) -> str:
@@ -170,7 +209,7 @@ def _number(result: Result, key: str) -> float | None:
 def _compose(heads: list[str], panels: list[_Panel], limit: float, units: str) -> Image.Image:
     width, height = panels[0].image.size
     column = max(width, COLUMN)
-    total = 2 * MARGIN + 3 * column + 2 * GAP + BAR_SPACE
+    total = 2 * MARGIN + len(panels) * column + (len(panels) - 1) * GAP + BAR_SPACE
     top = MARGIN + 96
     canvas = Image.new("RGB", (total, top + height + 34 + 20 + 24 + MARGIN), BACKGROUND)
     draw = ImageDraw.Draw(canvas)

@@ -127,7 +127,7 @@ def tissue(volume: Volume, slices: Tensor, smooth: Tensor) -> tuple[Tensor, str]
         slices: Shape (batch, 1, rows, columns).
         smooth: The same, smoothed by a Gaussian of 2 pixels.
     """
-    threshold, words = _threshold(volume, smooth)
+    threshold, words = foreground_threshold(volume, smooth)
     foreground = smooth > threshold
     if volume.header.units == "HU":
         smoother = gaussian_blur(slices, 4.0)
@@ -137,7 +137,7 @@ def tissue(volume: Volume, slices: Tensor, smooth: Tensor) -> tuple[Tensor, str]
     return foreground, words
 
 
-def _threshold(volume: Volume, smooth: Tensor) -> tuple[float, str]:
+def foreground_threshold(volume: Volume, smooth: Tensor) -> tuple[float, str]:
     """The value that parts body from air, and the body in words."""
     if volume.header.units == "HU":
         return -300.0, "above -300 HU after smoothing"

@@ -20,7 +20,7 @@ from monailabel.interfaces.exception import MONAILabelException
 from starlette.exceptions import HTTPException
 
 from meddenoise.errors import MedDenoiseError
-from meddenoise.server import learning, route, security, train_routes, weight_files
+from meddenoise.server import learning, route, security, train_routes, version_routes, weight_files
 from meddenoise.server.problems import Problem, problem_of
 from meddenoise.server.settings import Settings
 
@@ -63,6 +63,7 @@ app.router.routes[0:0] = [
     *learning.router.routes,
     *train_routes.router.routes,
     *weight_files.router.routes,
+    *version_routes.router.routes,
 ]  # before MONAI Label's own of the same paths
 for kind in (MedDenoiseError, MONAILabelException, HTTPException):
     app.add_exception_handler(kind, answer_problem)

@@ -22,7 +22,7 @@ from meddenoise.io import read_volume, write_volume
 from meddenoise.metrics import rmse
 from meddenoise.report import DISCLAIMER, picture
 from meddenoise.server.home import why_not_writable
-from meddenoise.server.phantom import phantom
+from meddenoise.phantom import phantom
 from meddenoise.server.process import server_process
 from meddenoise.server.serve import LOOPBACK, check_installed, check_port, free_port
 from meddenoise.volume import Modality, Volume
