@@ -29,8 +29,10 @@ from meddenoise.errors import InputError, OptionError, ServiceError
 from meddenoise.io import Provenance, read_volume
 from meddenoise.server.datastore import PacsDatastore
 from meddenoise.server.images import read_image
+from meddenoise.server.measures import METHODS
 from meddenoise.server.options import Options
 from meddenoise.server.pacs import Pacs, pacs_of
+from meddenoise.server.scores import score_images
 from meddenoise.server.serve import check_studies, free_port
 
 APP = Path(__file__).parents[2] / "apps" / "meddenoise"
@@ -410,6 +412,29 @@ def test_labels_and_new_images_are_refused_over_a_pacs(orthanc, pacs_server):
     ]
     assert [answer.status_code // 100 for answer in answers] == [4, 4, 4]
     assert orthanc[1]["CT"] in requests.get(f"{url}/?output=all", timeout=30).json()["objects"]
+
+
+def test_series_of_several_views_is_scored_by_the_noisiest(datastore, tmp_path):
+    views = [*made("DX"), *made("DX")]
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(views[1], keyword, views[0][keyword].value)
+    datastore.pacs.store(write(views, tmp_path / "views"))
+    summary = score_images(METHODS[0], datastore, [views[0].SeriesInstanceUID])
+    assert (summary["scored"], summary["failed"]) == (1, {})
+    assert datastore.get_image_info(views[0].SeriesInstanceUID)["noise_score"]["images"] == 2
+
+
+def test_server_scores_series_of_the_pacs_and_offers_the_noisiest(orthanc, pacs_server):
+    unscored = requests.post(f"{pacs_server.url}/activelearning/noisiest", timeout=60).json()
+    assert unscored["note"].endswith("first of them by name")  # the whole PACS is not fetched for this
+    assert "path" not in unscored
+    wanted = {"images": [orthanc[1][modality] for modality in ("CT", "MR")]}
+    answer = requests.post(f"{pacs_server.url}/scoring/noise?run_sync=true", json=wanted, timeout=60)
+    assert (answer.json()["scored"], answer.json()["failed"]) == (2, {})
+    found = [pacs_server.client.next_sample("noisiest", {}) for _ in range(2)]
+    assert {sample["id"] for sample in found} == set(wanted["images"])
+    assert found[0]["noise_score"]["relative"] > found[1]["noise_score"]["relative"] > 0
+    assert found[0]["modality"] in ("CT", "MR")
 
 
 def test_names_of_patients_are_not_in_the_servers_log(pacs_server, orthanc):

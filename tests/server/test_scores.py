@@ -1,5 +1,6 @@
 """Scores and strategies: kept with what is known about an image, made once for it, and what the next sample goes by."""
 
+import errno
 import json
 import shutil
 import threading
@@ -104,6 +105,16 @@ def test_image_that_cannot_be_read_is_scored_as_failed_and_passed_over(studies, 
     assert info["noise"] is None
     assert info["noise_score"]["failed"] == summary["failed"]["a_broken"]
     json.dumps(datastore.json(), allow_nan=False)  # as the web server does
+
+
+def test_image_that_may_not_be_read_is_scored_as_failed_once(studies):
+    def measure(files):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    datastore = studies_folder(str(studies))
+    method = Method("count", "", measure, lambda: "1")
+    assert score_images(method, datastore, ["d_loud"])["failed"] == {"d_loud": "it cannot be read (Permission denied)"}
+    assert score_images(method, datastore, ["d_loud"])["scored"] == 0
 
 
 def test_image_that_was_repaired_is_scored(studies):

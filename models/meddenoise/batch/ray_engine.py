@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from meddenoise import weights
@@ -20,6 +20,7 @@ from meddenoise.batch.items import Item
 from meddenoise.batch.work import BatchOptions, Outcome
 from meddenoise.errors import ModelError, OptionError, ServiceError
 from meddenoise.inference import Denoiser
+from meddenoise.io import Source
 from meddenoise.weights import Card
 
 logger = logging.getLogger(__name__)
@@ -164,7 +165,7 @@ class _Crew:
             item = waiting.popleft()
             free.free -= 1
             self._begun[item.key] += 1
-            self._in_work[free.actor.work.remote(item)] = free, item
+            self._in_work[free.actor.work.remote(_absolute(item))] = free, item
 
     def _welcome(self, reference: Any) -> None:
         """Take a member in, if it holds the same weights."""
@@ -186,7 +187,7 @@ class _Crew:
         member.free += 1
         try:
             outcome: Outcome = self._ray.get(reference)
-            return outcome
+            return replace(outcome, item=item)
         except self._ray.exceptions.RayActorError:
             if member in self._members:
                 self._members.remove(member)
@@ -201,6 +202,14 @@ class _Crew:
             )
         except self._ray.exceptions.RayError as error:
             return Outcome(item, "failed", reason=f"{item.name}: {_sentence(error)}")
+
+
+def _absolute(item: Item) -> Item:
+    """The item as every node finds it, whatever folder its processes run in."""
+    source, output = item.source, item.output
+    if isinstance(source, Source):
+        source = replace(source, path=source.path.absolute(), files=tuple(file.absolute() for file in source.files))
+    return replace(item, source=source, output=None if output is None else output.absolute())
 
 
 def _connected() -> Any:

@@ -15,6 +15,7 @@ from meddenoise import metrics, weights
 from meddenoise.errors import InputError
 from meddenoise.inference.figures import SLICES
 from meddenoise.inference.noise_estimate import LEAST_SIDE, METER, level_in, noise_map, slices_of, tissue
+from meddenoise.io import find_sources, read_volume
 from meddenoise.noise_level import gaussian_blur
 from meddenoise.server.images import read_image
 from meddenoise.server.options import Options
@@ -40,11 +41,16 @@ def noise(files: Mapping[str, Path]) -> dict[str, Any]:
     "value" is the standard deviation of the noise in the image's unit, as `meddenoise noise` tells it; "relative" the
     same over the mean signal at the same place, counted from air in a CT and from zero (or the darkest value, where
     that is below zero) otherwise: the inverse of the signal-to-noise ratio, by which images of all units compare.
+    Where a series holds several images, such as views, it is as noisy as the noisiest.
 
     Raises:
         InputError: The image cannot be read, or is too small to tell.
     """
-    volume = _read(files[IMAGE])
+    found = [_noise_of(volume, files[IMAGE].name) for volume in _read_all(files[IMAGE])]
+    return {**max(found, key=lambda one: one["relative"]), "images": len(found)}
+
+
+def _noise_of(volume: Volume, name: str) -> dict[str, Any]:
     slices = slices_of(volume, SLICES)
     smooth = gaussian_blur(slices, 2.0)
     where, place = tissue(volume, slices, smooth)
@@ -52,17 +58,18 @@ def noise(files: Mapping[str, Path]) -> dict[str, Any]:
     level = level_in(noise_map(slices, in_hu=in_hu), where)
     if level is None:
         raise InputError(
-            f"{files[IMAGE].name}: slices of {tuple(slices.shape[-2:])} pixels are too small to tell their noise; "
+            f"{name}: slices of {tuple(slices.shape[-2:])} pixels are too small to tell their noise; "
             f"at least {LEAST_SIDE} a side are needed"
         )
     signal = float(smooth[where].mean()) - (AIR if in_hu else min(0.0, float(smooth.min()))) if level else 0.0
+    depth = volume.array.shape[volume.slicing_axis]
     return {
         "value": _rounded(level),
         "relative": _rounded(level / signal) if signal > 0 else 0.0,
         "unit": _unit(volume),
         "modality": volume.modality,
         "place": place,
-        "slices": f"{len(np.unique(np.linspace(0, _depth(volume) - 1, SLICES).round()))} of {_depth(volume)}",
+        "slices": f"{min(SLICES, depth)} of {depth}",
     }
 
 
@@ -157,6 +164,13 @@ def _ssim(image: Values, clean: Values, mask: NDArray[np.bool_]) -> float:
     return total / sum(counts)
 
 
+def _read_all(file: Path) -> list[Volume]:
+    sources, _ = find_sources([file])
+    if len(sources) > 1:
+        return [read_volume(source) for source in sources]
+    return [_read(file)]
+
+
 def _read(file: Path, modality: Modality | None = None) -> Volume:
     return read_image(file, Options(modality=modality))
 
@@ -199,10 +213,6 @@ def _slices(volume: Volume) -> NDArray[Any]:
     """The voxels with the slicing axis first; each colour of a picture counts as a slice."""
     values = volume.as_slices().array
     return np.moveaxis(values, -1, 1).reshape(-1, *values.shape[1:3]) if volume.colour else values
-
-
-def _depth(volume: Volume) -> int:
-    return int(volume.array.shape[volume.slicing_axis])
 
 
 def _unit(volume: Volume) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from meddenoise.errors import MedDenoiseError, OptionError, ServiceError
+from meddenoise.errors import InputError, OptionError, ServiceError
 from meddenoise.server.problems import Problem
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Method:
 
 @dataclass
 class Summary:
-    """How a scoring went: how many images were scored now, had their score already, or have no clean partner."""
+    """How many images were scored now (those that failed included), had their score, or have no clean partner."""
 
     scored: int = 0
     unchanged: int = 0
@@ -84,14 +84,14 @@ def score_images(method: Method, images: Images, wanted: list[str] | None = None
         most: Score at most so many now; 0 for no limit.
 
     Returns:
-        JSON-able: "method", "scored", "unchanged", "without_reference", "failed" (a sentence by image) and "seconds".
+        JSON-able: "method", the counts of Summary, "failed" with a sentence by image, and "seconds".
 
     Raises:
         OptionError: An id is none of the datastore's, or ``most`` is no count.
     """
     check_wanted(images, wanted, most)
     summary, start = Summary(), time.perf_counter()
-    for image in wanted or images.list_images():
+    for image in images.list_images() if wanted is None else wanted:
         if most and summary.scored >= most:
             break
         _score(method, images, image, summary)
@@ -123,19 +123,19 @@ def _score(method: Method, images: Images, image: str, summary: Summary) -> None
     version, info = method.version(), images.get_image_info(image)
     before = info.get(f"{method.name}_score") or {}
     before = before if before.get("version") == version else {}
-    if before and score_of(method.name, info, stamps):
+    now = before and score_of(method.name, info, stamps)
+    if now:
         summary.unchanged += 1
-        now = before
     else:
         try:
-            now = _measured(method, images, image, tags, before)
-        except (ServiceError, Problem, OSError) as error:  # not the image's fault: nothing is kept of it
+            found = _measured(method, images, image, tags, before)
+        except (ServiceError, Problem) as error:  # the PACS's fault, not the image's: nothing is kept of it
             summary.failed[image] = str(error.detail if isinstance(error, Problem) else error)
             return
-        summary.unchanged += now is before
-        summary.scored += now is not before
-        kept = {**now, "version": version, "stamps": stamps}
-        images.update_image_info(image, {method.name: now["value"], f"{method.name}_score": kept})
+        summary.unchanged += found is before
+        summary.scored += found is not before
+        now = {**found, "version": version, "stamps": stamps}
+        images.update_image_info(image, {method.name: now["value"], f"{method.name}_score": now})
     if "failed" in now:
         summary.failed[image] = now["failed"]
 
@@ -144,19 +144,20 @@ def _measured(
     method: Method, images: Images, image: str, tags: Sequence[str], before: dict[str, Any]
 ) -> dict[str, Any]:
     """What the measure finds; the very ``before`` where that was found on the same content."""
-    start = time.perf_counter()
+    start, sha256 = time.perf_counter(), dict[str, str]()
     with images.borrowed(image) as file:
         files = {IMAGE: file, **{tag: Path(images.get_label_uri(image, tag)) for tag in tags}}
-        sha256 = {tag: hash_of(file) for tag, file in files.items()}
-        if before.get("sha256") == sha256:
-            return before
         try:
+            sha256 = {tag: hash_of(file) for tag, file in files.items()}
+            if before.get("sha256") == sha256:
+                return before
             found = method.measure(files)
-        except ServiceError:
-            raise
-        except MedDenoiseError as error:
-            logger.warning("scoring %s: an image failed (%s)", method.name, type(error).__name__)  # ids are names
+        except (InputError, OptionError) as error:
             found = {"value": None, "failed": str(error)}
+        except OSError as error:
+            found = {"value": None, "failed": f"it cannot be read ({error.strerror or type(error).__name__})"}
+    if "failed" in found:
+        logger.warning("scoring %s: an image failed; its score says why", method.name)  # its id may be a name
     return {**found, "sha256": sha256, "ts": int(time.time()), "seconds": round(time.perf_counter() - start, 3)}
 
 
