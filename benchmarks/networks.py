@@ -15,8 +15,9 @@ from common import publish, table
 from torch import nn
 
 from meddenoise import weights
-from meddenoise.networks import Student, TwoStage
+from meddenoise.networks import Gan, Student, Teacher, TwoStage
 from meddenoise.networks.cost import gmac, parameter_count
+from meddenoise.recipes import gan
 
 THREADS = 2
 ROWS = {
@@ -24,6 +25,9 @@ ROWS = {
     "two_stage, noise estimation alone (NEN)": lambda: TwoStage(variant="noise_only"),
     "two_stage without attention (TWN)": lambda: TwoStage(variant="without_attention"),
     "two_stage": TwoStage,
+    "teacher": Teacher,
+    "gan, light": lambda: Gan(**gan.PRESETS["cpu"].arguments),
+    "gan, as in the paper (two U-Nets)": lambda: Gan(**gan.PRESETS["paper"].arguments),
 }
 
 
