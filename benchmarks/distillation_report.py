@@ -145,7 +145,7 @@ def curve(rows: list[dict[str, Any]], kept: int, path: Path) -> None:
             axis.annotate(name, (row[key], row["psnr"]), (0, 5 + 9 * (i % 2)), textcoords="offset points", fontsize=7)
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
-        axis.margins(y=0.25)
+        axis.margins(x=0.12, y=0.25)
     axes[0].set_ylabel("PSNR, dB")
     axes[0].legend(loc="lower right", fontsize=8)
     figure.savefig(path, dpi=110)
