@@ -1,6 +1,5 @@
 """A quick denoiser, images of several formats in a tree of folders, and items that are no files."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,17 +113,3 @@ def tree():
         return {file.relative_to(folder).as_posix(): (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
 
     return look
-
-
-@pytest.fixture
-def waited():
-    """waited(condition) waits until it holds."""
-
-    def wait(condition):
-        for _ in range(3000):
-            if condition():
-                return
-            time.sleep(0.01)
-        pytest.fail("waited for 30 s in vain")
-
-    return wait
