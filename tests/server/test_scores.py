@@ -170,10 +170,12 @@ def test_psnr_and_ssim_are_those_of_the_metrics_and_say_what_they_are(paired):
     low, high = info["psnr_score"]["window"]
     assert (low, high) == pytest.approx(tuple(np.percentile(phantom(), (0.1, 99.9))), rel=1e-4)
     assert info["psnr_score"]["data_range"] == info["ssim_score"]["data_range"] == high - low
-    assert info["psnr_score"]["mask"] == "clean partner above a tenth of the window after a Gaussian of 2 pixels"
+    words = "where the clean partner is above a tenth of the range up to the 99th percentile after smoothing"
+    assert info["psnr_score"]["mask"] == words
     clean, seen = (np.clip(values.astype(np.float32), low, high) - low for values in (phantom(), noisy(20.0)))
     smooth = gaussian_blur(torch.from_numpy(phantom().astype(np.float32)).unsqueeze(1), 2.0).squeeze(1)
-    body = smooth.numpy() > low + 0.1 * (high - low)
+    dark, bright = np.percentile(smooth.numpy(), (0.1, 99.0))
+    body = smooth.numpy() > dark + 0.1 * (bright - dark)
     direct = metrics.psnr(seen[body], clean[body], data_range=high - low)
     assert info["psnr"] == pytest.approx(direct, abs=0.01)
     assert info["ssim"] == pytest.approx(metrics.ssim(seen, clean, data_range=high - low, mask=body), abs=1e-3)
@@ -409,6 +411,7 @@ def test_strategies_are_listed_and_reached_by_monai_labels_client(running, strat
         ("/scoring/dice", None, 404, "no score 'dice'; this server has: noise, psnr, ssim"),
         ("/scoring/noise", {"images": ["nobody"]}, 400, "no 'nobody'"),
         ("/scoring/noise", {"max_samples": "many"}, 400, "max_samples must be a whole number"),
+        ("/scoring/noise", {"images": ["d_loud"] * 12000}, 400, "too many"),  # nothing in the background would begin
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(running, match, path, body, status, sentence):

@@ -6,6 +6,7 @@ comes next, and fetch a whole series from a PACS only to name it.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -16,12 +17,15 @@ from monailabel.config import settings
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.utils import run_background_task, tasks
 
-from meddenoise.errors import OutputError
+from meddenoise.errors import OptionError, OutputError
 from meddenoise.server.datastore import PacsDatastore
 from meddenoise.server.problems import Problem, http_errors
 from meddenoise.server.scores import check_wanted
 
 logger = logging.getLogger(__name__)
+
+LONGEST = 100_000
+"""Letters of a request for the background: it becomes one argument of a command line, which the system limits."""
 
 router = APIRouter(prefix=settings.MONAI_LABEL_API_STR)
 
@@ -30,7 +34,7 @@ router = APIRouter(prefix=settings.MONAI_LABEL_API_STR)
 def sample(request: Request, strategy: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
     """MONAI Label's route, off the event loop: the next image and all that is known about it; {} where none is left."""
     app, asked = app_instance(), params or {}
-    found: dict[str, Any] = app.next_sample({"strategy": strategy, **asked})
+    found: dict[str, Any] = app.next_sample({**asked, "strategy": strategy})
     if not found:
         return {}
     image, images = found["id"], app.datastore()
@@ -94,5 +98,7 @@ def _at_work() -> bool:
 
 
 def _in_background(request: dict[str, Any]) -> Any:
+    if len(json.dumps(request)) > LONGEST:
+        raise OptionError("images names too many to hand on; name fewer, or leave it out to score all")
     os.environ.setdefault("PYTHONPATH", "")  # MONAI Label's task stays submitted for ever where it is missing
     return run_background_task(request, "scoring")

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from meddenoise import metrics, weights
 from meddenoise.errors import InputError
 from meddenoise.inference.figures import SLICES
-from meddenoise.inference.noise_estimate import LEAST_SIDE, METER, level_in, noise_map, slices_of, tissue
+from meddenoise.inference.noise_estimate import (
+    LEAST_SIDE,
+    METER,
+    foreground_threshold,
+    level_in,
+    noise_map,
+    slices_of,
+    tissue,
+)
 from meddenoise.io import find_sources, read_volume
 from meddenoise.noise_level import gaussian_blur
 from meddenoise.server.images import read_image
@@ -28,8 +36,6 @@ DEFINITION = 1
 CT_WINDOW = (-160.0, 240.0)
 """HU; the usual window of the abdomen."""
 PERCENTILES = (0.1, 99.9)
-BODY = -300.0
-"""HU after smoothing; below are air and lung."""
 AIR = -1000.0
 ALIGNED = 1e-3
 """Millimetres by which the geometries of two images may differ: formats round it."""
@@ -38,9 +44,10 @@ ALIGNED = 1e-3
 def noise(files: Mapping[str, Path]) -> dict[str, Any]:
     """How noisy an image is, from at most 8 slices, evenly spread.
 
-    "value" is the standard deviation of the noise in the image's unit, as `meddenoise noise` tells it; "relative" the
-    same over the mean signal at the same place, counted from air in a CT and from zero (or the darkest value, where
-    that is below zero) otherwise: the inverse of the signal-to-noise ratio, by which images of all units compare.
+    "value" is the standard deviation of the noise in the image's unit, as `meddenoise noise` tells it of all
+    slices; "relative" the same over the mean signal at the same place, counted from air in a CT and from zero (or the
+    darkest value, where that is below zero) otherwise: the inverse of the signal-to-noise ratio, by which images of all
+    units compare.
     Where a series holds several images, such as views, it is as noisy as the noisiest.
 
     Raises:
@@ -197,16 +204,13 @@ def _window(clean: Volume) -> tuple[float, float]:
 
 def _body(clean: Volume) -> tuple[NDArray[np.bool_], str]:
     """Which voxels count, shape (slices, rows, columns), and which these are in words."""
-    low, high = _window(clean)
-    in_hu = clean.header.units == "HU"
-    threshold = BODY if in_hu else low + 0.1 * (high - low)
     slices = slices_of(clean)
     smooth = torch.cat([gaussian_blur(slices[i : i + SLICES], 2.0) for i in range(0, len(slices), SLICES)])
+    threshold, words = foreground_threshold(clean, smooth)
     mask = (smooth > threshold).squeeze(1).numpy()
     if not mask.any():
         raise InputError("the clean partner shows nothing but background")
-    words = f"{threshold:g} HU" if in_hu else "a tenth of the window"
-    return mask, f"clean partner above {words} after a Gaussian of 2 pixels"
+    return mask, f"where the clean partner is {words}"
 
 
 def _slices(volume: Volume) -> NDArray[Any]:
