@@ -135,7 +135,7 @@ PRESETS = {
         light=True,
         judge=(32, 64, 128, 256),
         mix=_mix(64),
-        schedule=Schedule(steps=30_000, batch=16, learning_rate=5e-4, save_every=50, clip=WEIGHT),
+        schedule=Schedule(steps=30_000, batch=16, learning_rate=1e-3, save_every=50, clip=WEIGHT),
         validate_every=500,
     ),
     "ablation": Config(
@@ -143,7 +143,7 @@ PRESETS = {
         light=True,
         judge=(16, 32, 64, 128),
         mix=_mix(64),
-        schedule=Schedule(steps=3_000, batch=16, learning_rate=5e-4, warmup=50, save_every=50, clip=WEIGHT),
+        schedule=Schedule(steps=3_000, batch=16, learning_rate=1e-3, warmup=50, save_every=50, clip=WEIGHT),
         validate_every=500,
     ),
 }
