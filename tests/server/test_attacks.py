@@ -587,7 +587,8 @@ def test_an_administrator_brings_a_sites_own_model_and_takes_it_away(guarded):
     assert set(guarded.ask("GET", "/info/").json()["models"]) == {*weights.available(), "our_student"}
     result = guarded.ask("POST", "/infer/our_student?image=volume&output=json")
     assert result.json()["model"]["name"] == "our_student"
-    assert (guarded.home / "models" / "our_student.safetensors").is_file()
+    version = guarded.home / "models" / "our_student" / answer.json()["version"]
+    assert (version / "our_student.safetensors").is_file()
     assert guarded.ask("DELETE", "/model/our_student", "admin").status_code == 200
     assert set(guarded.ask("GET", "/info/").json()["models"]) == set(weights.available())
     assert guarded.ask("POST", "/infer/our_student?image=volume").status_code == 404
