@@ -89,7 +89,7 @@ def anatomy(modality: Modality, shape: tuple[int, int, int] | None = None) -> Vo
         path = ((_draw(shape, "hounsfield", AIR) - AIR) / -AIR).sum(axis=1)
         header = Header(dtype="uint16", stored_range=(0.0, 4095.0), modality_source="option", ndim=2)
         pixels = np.rint(3500 * path / path.max()).astype(np.uint16)[None]
-        return Volume(pixels, np.diag([x, z, 1.0, 1.0]), modality, header)
+        return Volume(pixels, np.diag([x, z, FIELD[1], 1.0]), modality, header)  # as deep as the body
     kind, outside, units = {"CT": ("hounsfield", AIR, "HU"), "MR": ("signal", 0.0, ""), "PET": ("uptake", 0.0, "SUV")}[
         modality
     ]
