@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from meddenoise.errors import ModelError
+
 if TYPE_CHECKING:
     from meddenoise.weights.store import Version
 
@@ -39,8 +41,11 @@ def _list(arguments: argparse.Namespace) -> int:
     from meddenoise import weights
 
     for name in weights.available():
-        card = weights.read_card(name)
-        print(f"{name:<12} {card.version:<14} {', '.join(card.modalities):<16} {card.description}")
+        try:
+            card = weights.read_card(name)
+            print(f"{name:<12} {card.version:<14} {', '.join(card.modalities):<16} {card.description}")
+        except ModelError as error:
+            print(f"{name:<12} {error}")
     return 0
 
 
