@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from dataclasses import replace
 from importlib import import_module
@@ -30,6 +31,10 @@ DEFAULT_VARIANTS = {
     "student": "staggered where there is a teacher, else plain",
     "two_stage": "full; the others are for ablation",
 }
+SITE_RECIPES = ("student", "two_stage", "gan")
+ON_SITE = ("steps", "batch", "patch", "learning_rate", "seed", "device")
+NOT_ON_SITE = ("data", "start", "resume", "preset", "variant", "teacher", "save_every", "precision", "no_trackers")
+"""Arguments that a site's training takes, and that it decides itself."""
 FORMATS = ("bundle", "onnx", "torchscript")
 
 Commands = argparse._SubParsersAction  # argparse gives the type no public name
@@ -50,6 +55,8 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
             help="clean images (with a manifest or without), pairs (pairs.csv, or noisy/ and clean/), or noisy images "
             "alone (noisy/); default: $MEDDENOISE_DATA",
         )
+        if name in SITE_RECIPES:
+            _add_site(parser)
         parser.add_argument("--out", type=Path, default=Path("runs", name), metavar="DIR", help=f"default: runs/{name}")
         parser.add_argument("--start", metavar="MODEL", help="go on from the weights of a model, by name or as a file")
         parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
@@ -74,6 +81,21 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
             )
 
 
+def _add_site(parser: argparse.ArgumentParser) -> None:
+    text = "The running model is trained further, compared, and published if better, as a server does it."
+    site = parser.add_argument_group("a site's own images", text)
+    site.add_argument(
+        "--studies", metavar="DIR|URL", help="studies folder, or DICOMweb address of a PACS; in place of --data"
+    )
+    site.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="option of the server's training, such as minutes=30; may be repeated (only with --studies)",
+    )
+
+
 def add_export(commands: Commands[argparse.ArgumentParser]) -> None:
     """Teach the command line `export`."""
     text = "write a model for other programs: a MONAI bundle, ONNX or TorchScript"
@@ -88,6 +110,10 @@ def _train(arguments: argparse.Namespace) -> int:
     from meddenoise.inference.device import choose_device
     from meddenoise.training.hooks import installed_trackers
 
+    if getattr(arguments, "studies", None):
+        return _train_on_site(arguments)
+    if getattr(arguments, "option", None):
+        raise OptionError(f"--option {arguments.option[0]} is for a site's own images; name them with --studies")
     recipe: Any = import_module(f"meddenoise.recipes.{arguments.recipe}")
     device = choose_device(arguments.device)
     config = _config(arguments, recipe, str(device))
@@ -100,6 +126,41 @@ def _train(arguments: argparse.Namespace) -> int:
     if card.sha256:  # the first of several processes has saved it
         print(f"{card.name} {card.version}: {arguments.out / card.name}.safetensors, sha256 {card.sha256}")
     return 0
+
+
+def _train_on_site(arguments: argparse.Namespace) -> int:
+    """Train on a studies folder or a PACS: what a server does when it is asked to."""
+    from meddenoise.server.serve import check_installed
+
+    check_installed()
+    for name in NOT_ON_SITE:
+        if getattr(arguments, name, None):
+            raise OptionError(f"--{name.replace('_', '-')} does not go with --studies")
+    from meddenoise.server.manners import be_polite
+    from meddenoise.server.serve import check_studies
+    from meddenoise.server.site_survey import open_datastore
+    from meddenoise.server.train_job import train_site
+
+    check_studies(arguments.studies)
+    asked = {name: getattr(arguments, name) for name in ON_SITE if getattr(arguments, name) is not None}
+    asked |= dict(map(_named_value, arguments.option))
+    if gpus := str(asked.get("gpus", "")).removeprefix("all"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
+    be_polite()
+    result = train_site(arguments.recipe, asked, open_datastore(arguments.studies), report=_say)
+    print(f"published as {result['published']}" if result["published"] else "the running model stays")
+    return 0
+
+
+def _named_value(text: str) -> tuple[str, Any]:
+    """An option's name and value, which is JSON or else text."""
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise OptionError(f"--option must be NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _config(arguments: argparse.Namespace, recipe: Any, device: str) -> Any:

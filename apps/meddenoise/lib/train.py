@@ -6,10 +6,10 @@ from typing import Any
 
 from monailabel.interfaces.tasks.train import TrainTask
 
+from meddenoise.server.manners import be_polite, end_with_parent
 from meddenoise.server.train_job import status, train_site
 from meddenoise.server.train_options import shown_to_clients
 from meddenoise.server.train_plan import RECIPES
-from meddenoise.server.train_run import be_polite, end_with_parent
 
 
 class SiteTraining(TrainTask):
@@ -21,7 +21,7 @@ class SiteTraining(TrainTask):
 
     def config(self) -> dict[str, Any]:
         """The options, each with its default or its choices."""
-        return shown_to_clients()
+        return shown_to_clients(self.recipe)
 
     def stats(self) -> dict[str, Any]:
         """What became of the latest training, if it was one of this recipe."""

@@ -14,7 +14,8 @@ import numpy as np
 
 from meddenoise.errors import InputError
 from meddenoise.io.atomic import replacing_file
-from meddenoise.server.datastore import PacsDatastore
+from meddenoise.server.datastore import PacsDatastore, studies_folder
+from meddenoise.server.pacs import cache_folder, pacs_of
 from meddenoise.server.scores import REFERENCE, RESULT
 from meddenoise.server.site_data import SiteData, check_room, decide
 from meddenoise.server.site_images import Looked, Partner, look_at
@@ -52,6 +53,15 @@ class Survey:
     def identity(self) -> str:
         """Changes with the images, their partners and their content."""
         return hashlib.sha256(json.dumps(dict(self.stamps), sort_keys=True).encode()).hexdigest()
+
+
+def open_datastore(studies: str) -> Any:
+    """The datastore that a server has for a studies folder or the address of a PACS.
+
+    Raises:
+        ServiceError: The address is none.
+    """
+    return PacsDatastore(pacs_of(studies), cache_folder()) if "://" in studies else studies_folder(studies)
 
 
 def survey(

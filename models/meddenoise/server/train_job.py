@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,12 +26,13 @@ from meddenoise.io.atomic import replacing_file
 from meddenoise.server.problems import Problem
 from meddenoise.server.site_data import SiteData, volume_name, write_folder
 from meddenoise.server.site_survey import Survey, checked, files_of, survey
-from meddenoise.server.train_options import TrainOptions
-from meddenoise.server.train_plan import configured, of_length, recipes, running, steps_of_epochs
-from meddenoise.server.train_run import Run, seconds_a_step, train
+from meddenoise.server.train_options import STUDENT, TrainOptions
+from meddenoise.server.train_plan import TEACHER, configured, distils, recipes, running, start_of
+from meddenoise.server.train_run import Run
+from meddenoise.server.train_stages import clear_away, forget_images, trained
 from meddenoise.server.train_status import STATUS, Status
-from meddenoise.training.data import PAIRS, SLICES
-from meddenoise.training.slices import is_validation
+from meddenoise.server.train_verdict import held_back_cases, judged
+from meddenoise.training.progress import Report
 from meddenoise.weights import Card
 from meddenoise.weights.site import data_folder
 
@@ -41,12 +40,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 20.0
 """How long the images are looked at before a request is answered; the training looks at the others."""
-KEPT = 3
-"""Unfinished runs that are kept."""
-PLAN, RESULT, SITE, PROBE = "plan.json", "result.json", "site", "probe"
-TRAINING_SHARE = 0.75
-"""Of the minutes that are left once the images are read; the comparison gets the rest."""
-LEAST_STEPS = 20
+RESULT, SITE, READ = "result.json", "site", "read"
 
 
 @dataclass(frozen=True)
@@ -70,13 +64,14 @@ class Job:
     @property
     def out(self) -> Path:
         """The run's own folder."""
-        facts = [self.recipe, self.options.facts(), self.found.identity(), self.card and self.card.sha256]
+        options = {key: value for key, value in self.options.facts().items() if key not in ("gpus", "publish")}
+        facts = [self.recipe, options, self.found.identity(), self.card and self.card.sha256]
         return self.folder / f"{self.recipe}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 
     @property
     def resumed(self) -> bool:
         """Whether it was begun before and not finished."""
-        return (self.out / PLAN).exists() and not (self.out / RESULT).exists()
+        return (self.out / READ).exists() and not (self.out / RESULT).exists()
 
 
 def training_folder() -> Path:
@@ -123,15 +118,23 @@ def looked_over(recipe: str, request: Mapping[str, Any], datastore: Any) -> tupl
     return job, checked(job.found, datastore, job.options, job.folder)
 
 
-def train_site(recipe: str, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
+def train_site(
+    recipe: str, request: Mapping[str, Any], datastore: Any, *, report: Report = logger.info
+) -> dict[str, Any]:
     """Train, compare with the running model, and publish if better; returns what became of it, JSON-able.
+
+    Args:
+        recipe: Name of the recipe and of the model.
+        request: The options, as TrainOptions has them.
+        datastore: The images.
+        report: Called with lines of progress, which the status keeps too.
 
     Raises:
         Problem: A training is running already.
         MedDenoiseError: It cannot be trained, or not be gone on with; in one sentence, which the status keeps too.
     """
     with only_one():
-        told = status()
+        told = Status(training_folder() / STATUS, report)
         told.begin(recipe=recipe)
         try:
             result = _trained(recipe, request, datastore, told)
@@ -155,7 +158,7 @@ def _job(
 ) -> Job:
     if recipe not in recipes():
         raise OptionError(f"no training {recipe[:60]!r}; this server has: {', '.join(recipes())}")
-    options = TrainOptions.from_request(request)
+    options = TrainOptions.from_request(request, recipe)
     choose_device(options.device)
     card, folder = running(recipe), training_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -168,86 +171,52 @@ def _trained(recipe: str, request: Mapping[str, Any], datastore: Any, told: Stat
     site = checked(job.found, datastore, job.options, job.folder)
     told.update(run=job.out.name, options=job.options.facts(), data=site.facts(), resumed=job.resumed)
     told.say(f"learning from {site.facts()['learns_from']} of {site.facts()['patients']} patients")
-    for note in site.notes:
-        told.say(note)
-    _clear_away(job)
-    run = _planned(job, site, datastore, told, start)
-    told.enter("training")
-    card = train(run)
-    return _concluded(job, site, run, card)
-
-
-def _planned(job: Job, site: SiteData, datastore: Any, told: Status, start: float) -> Run:
-    """The run, with its length; the data is read."""
-    run = _first_plan(job, site)
-    if job.resumed:
-        told.say("going on with a training that was not finished")
-        plan = json.loads((job.out / PLAN).read_text(encoding="utf-8"))
-        schedule = replace(run.config.schedule, batch=plan["batch"])
-        return replace(run, config=of_length(replace(run.config, schedule=schedule), plan["steps"]))
-    told.enter("reading")
-    write_folder(site, job.out / SITE, files_of(site, datastore))
-    told.enter("measuring the speed")
-    probe = replace(run, out=_emptied(job.out / PROBE), gpus=1)
-    seconds = seconds_a_step(probe)
-    for name in (SLICES, PAIRS):
-        if (probe.out / name).exists():
-            (probe.out / name).replace(job.out / name)
-    shutil.rmtree(probe.out)
-    steps = _steps(job.options, site, run.config, seconds, left=60.0 * job.options.minutes - (monotonic() - start))
-    told.say(f"{steps} steps of {seconds:.2f} s")
-    with replacing_file(job.out / PLAN) as fresh:
-        fresh.write_text(json.dumps({"steps": steps, "batch": run.config.schedule.batch}), encoding="utf-8")
-    return replace(run, config=of_length(run.config, steps))
-
-
-def _first_plan(job: Job, site: SiteData) -> Run:
-    """The run, still of the recipe's own length."""
-    device = choose_device(job.options.device)
-    gpus = max(1, torch.cuda.device_count()) if device.type == "cuda" else 1
-    shrink = {volume_name(image): factor for image, factor in site.shrink.items()}
-    config = configured(job.recipe, job.options, device=device.type, card=job.card, shrink=shrink)
-    even = max(gpus, config.schedule.batch // gpus * gpus)
-    config = replace(config, schedule=replace(config.schedule, batch=even))
-    return Run(job.recipe, config, job.out / SITE, job.out, job.folder / STATUS, gpus)
-
-
-def _steps(options: TrainOptions, site: SiteData, config: Any, seconds: float, *, left: float) -> int:
-    if options.steps:
-        return options.steps
-    if options.epochs:
-        trained = [one for one in site.examples if not is_validation(site.subjects[one.looked.patient])]
-        return steps_of_epochs(options.epochs, sum(one.looked.slices for one in trained), config.schedule.batch)
-    return max(LEAST_STEPS, int(TRAINING_SHARE * left / max(seconds, 1e-3)))
-
-
-def _concluded(job: Job, site: SiteData, run: Run, card: Card) -> dict[str, Any]:
-    """What became of the candidate; the images' copies go."""
-    result = {"model": card.name, "version": card.version, "sha256": card.sha256, "steps": run.config.schedule.steps}
+    for line in (*site.notes, *(["going on with a training that was not finished"] if job.resumed else [])):
+        told.say(line)
+    clear_away(job.folder, job.out, finished=(job.out / RESULT).exists())
+    job.out.mkdir(exist_ok=True, mode=0o700)
+    if not (job.out / READ).exists():
+        told.enter("reading")
+        write_folder(site, job.out / SITE, files_of(site, datastore))
+        (job.out / READ).touch()
+    minutes = job.options.minutes - (monotonic() - start) / 60.0
+    card = trained(runs_of(job, site, told), job.options, site, minutes, told)
+    told.enter("comparing")
+    held_back = replace(site, examples=tuple(site.held_back))
+    result = judged(
+        job.out / f"{card.name}.safetensors",
+        recipe,
+        {key: value for key, value in site.facts().items() if key != "notes"},
+        held_back_cases(site, files_of(held_back, datastore)),
+        device=choose_device(job.options.device).type,
+        publish=job.options.publish,
+        tell=told.say,
+    )
     with replacing_file(job.out / RESULT) as fresh:
         fresh.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    for name in (SLICES, PAIRS):
-        (job.out / name).unlink(missing_ok=True)
-    shutil.rmtree(job.out / SITE, ignore_errors=True)
+    forget_images(job.out)
     return result
 
 
-def _clear_away(job: Job) -> None:
-    """Make room: a finished run of this name, and the oldest unfinished ones; they hold copies of patients' images."""
-    if (job.out / RESULT).exists():
-        shutil.rmtree(job.out)
-    runs = sorted((f for f in job.folder.iterdir() if f.is_dir() and f != job.out), key=os.path.getmtime, reverse=True)
-    for old in runs[KEPT - 1 :]:
-        shutil.rmtree(old, ignore_errors=True)
-    job.out.mkdir(exist_ok=True, mode=0o700)
+def runs_of(job: Job, site: SiteData, told: Status) -> list[Run]:
+    """The recipes to run one after the other, still of their own length: the teacher first where it is adapted."""
+    device = choose_device(job.options.device)
+    gpus = max(1, torch.cuda.device_count()) if device.type == "cuda" else 1
+    shrink = {volume_name(image): factor for image, factor in site.shrink.items()}
+    mlflow = f"sqlite:///{job.folder / 'mlflow.db'}" if job.options.mlflow else ""
 
+    def run(recipe: str, card: Card | None, out: Path, **changes: Any) -> Run:
+        config = configured(recipe, job.options, device=device.type, card=card, shrink=shrink)
+        even = max(gpus, config.schedule.batch // gpus * gpus)
+        config = replace(config, schedule=replace(config.schedule, batch=even), **changes)
+        return Run(recipe, config, job.out / SITE, out, told, gpus, job.options.patience, mlflow)
 
-def _emptied(folder: Path) -> Path:
-    """The folder without what an earlier process left there, but for the data that it read."""
-    for left in folder.iterdir() if folder.exists() else ():
-        if left.is_dir():
-            shutil.rmtree(left)
-        elif left.name not in (SLICES, PAIRS):
-            left.unlink()
-    folder.mkdir(exist_ok=True)
-    return folder
+    if job.recipe != STUDENT or not distils(job.options, device.type):
+        return [run(job.recipe, job.card, job.out)]
+    teacher = running(TEACHER)
+    assert teacher is not None  # distils() saw it
+    if not job.options.adapt_teacher:
+        return [run(STUDENT, job.card, job.out, teacher=start_of(teacher))]
+    adapted = run(TEACHER, teacher, job.out / TEACHER)
+    weights_file = adapted.out / f"{TEACHER}.safetensors"
+    return [adapted, run(STUDENT, job.card, job.out, teacher=str(weights_file))]

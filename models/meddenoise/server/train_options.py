@@ -12,12 +12,14 @@ from meddenoise.errors import OptionError
 from meddenoise.server.values import choice, number, switch, text, whole
 from meddenoise.volume import MODALITIES, Modality
 
-SelfSupervised = Literal["auto", "on", "off"]
+Switch = Literal["auto", "on", "off"]
 OTHERS = {"model", "client_id", "local_rank", "name", "bundle_path"}
 """Keys of a request that are no options of ours: MONAI Label and its clients put them there."""
 SYNONYMS = {"max_epochs": "epochs", "train_batch_size": "batch"}
 """MONAI Label's names for some of ours."""
 PATCH_MULTIPLE = 16
+STUDENT, LADDER = "student", ("distil", "adapt_teacher", "refine", "prune")
+"""The options that one recipe alone has."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,12 @@ class TrainOptions:
         skip_unreadable: Whether images that cannot be used are passed over rather than refused.
         device: "auto", "cpu" or "cuda".
         gpus: "all", or numbers such as "0,1".
+        distil: Whether the student learns from the teacher, is refined, folded and pruned; "auto" does so on a GPU
+            where there is a teacher. Without, it is trained as it is. Student only, as are the three that follow.
+        adapt_teacher: Whether the teacher is trained on the images first, where there is distillation.
+        refine: Whether there is a refinement after it.
+        prune: Whether filters that are hardly needed are taken out after it.
+        mlflow: Whether MLflow is told too; where no MLFLOW_TRACKING_URI is set, in a file of the trainings' folder.
         publish: Whether a better model is served from then on; else it is only kept.
         seed: Of batches and noise.
     """
@@ -60,7 +68,7 @@ class TrainOptions:
     patience: int = 0
     noise_low: float = 1.0
     noise_high: float = 1.0
-    self_supervised: SelfSupervised = "auto"
+    self_supervised: Switch = "auto"
     modality: Modality | None = None
     patient_from: str = ""
     clean_series: str = ""
@@ -68,20 +76,27 @@ class TrainOptions:
     skip_unreadable: bool = False
     device: str = "auto"
     gpus: str = "all"
+    distil: Switch = "auto"
+    adapt_teacher: bool = True
+    refine: bool = True
+    prune: bool = True
+    mlflow: bool = False
     publish: bool = True
     seed: int = 0
 
     @classmethod
-    def from_request(cls, request: Mapping[str, Any]) -> TrainOptions:
-        """Read the options out of a MONAI Label request.
+    def from_request(cls, request: Mapping[str, Any], recipe: str) -> TrainOptions:
+        """Read a recipe's options out of a MONAI Label request.
 
         Raises:
             OptionError: A key is unknown, or a value is of the wrong type or not among those allowed.
         """
         request = {SYNONYMS.get(key, key): value for key, value in request.items() if key not in OTHERS}
-        if unknown := sorted(set(request) - {field.name for field in fields(cls)}):
-            known = ", ".join(field.name for field in fields(cls))
-            raise OptionError(f"a training has no option {unknown[0][:60]!r}; its options are {known}")
+        known = [field.name for field in fields(cls) if recipe == STUDENT or field.name not in LADDER]
+        if unknown := sorted(set(request) - set(known)):
+            raise OptionError(
+                f"the training of {recipe} has no option {unknown[0][:60]!r}; its options are {', '.join(known)}"
+            )
         modality = choice(request, "modality", ("auto", *MODALITIES))
         options = cls(
             minutes=number(request, "minutes", cls.minutes, low=0.0, high=10_000.0),
@@ -93,7 +108,7 @@ class TrainOptions:
             patience=whole(request, "patience", cls.patience, low=0),
             noise_low=number(request, "noise_low", cls.noise_low, low=0.01, high=10.0),
             noise_high=number(request, "noise_high", cls.noise_high, low=0.01, high=10.0),
-            self_supervised=cast(SelfSupervised, choice(request, "self_supervised", get_args(SelfSupervised))),
+            self_supervised=cast(Switch, choice(request, "self_supervised", get_args(Switch))),
             modality=None if modality == "auto" else cast(Modality, modality),
             patient_from=text(request, "patient_from", cls.patient_from),
             clean_series=text(request, "clean_series", cls.clean_series),
@@ -101,6 +116,11 @@ class TrainOptions:
             skip_unreadable=switch(request, "skip_unreadable"),
             device=choice(request, "device", ("auto", "cpu", "cuda")),
             gpus=_gpus(request),
+            distil=cast(Switch, choice(request, "distil", get_args(Switch))),
+            adapt_teacher=switch(request, "adapt_teacher", default=cls.adapt_teacher),
+            refine=switch(request, "refine", default=cls.refine),
+            prune=switch(request, "prune", default=cls.prune),
+            mlflow=switch(request, "mlflow"),
             publish=switch(request, "publish", default=cls.publish),
             seed=whole(request, "seed", cls.seed, low=0, high=2**31),
         )
@@ -121,15 +141,17 @@ class TrainOptions:
         return asdict(self)
 
 
-def shown_to_clients() -> dict[str, Any]:
-    """The options as MONAI Label lists them in ``/info``: a list is a choice whose first entry is the default."""
+def shown_to_clients(recipe: str) -> dict[str, Any]:
+    """A recipe's options as MONAI Label lists them in ``/info``: a list is a choice, its first entry the default."""
     shown = asdict(TrainOptions())
     lists = {
-        "self_supervised": list(get_args(SelfSupervised)),
+        "self_supervised": list(get_args(Switch)),
+        "distil": list(get_args(Switch)),
         "modality": ["auto", *MODALITIES],
         "device": ["auto", "cpu", *(["cuda"] if torch.cuda.is_available() else [])],
     }
-    return {key: lists.get(key, value) for key, value in shown.items()}
+    left_out = () if recipe == STUDENT else LADDER
+    return {key: lists.get(key, value) for key, value in shown.items() if key not in left_out}
 
 
 def _gpus(request: Mapping[str, Any]) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib import import_module
 from typing import Any
 
 from meddenoise import weights
-from meddenoise.errors import ModelError
-from meddenoise.server.train_options import TrainOptions
+from meddenoise.errors import ModelError, OptionError
+from meddenoise.server.train_options import STUDENT, TrainOptions
 from meddenoise.weights import Card
 from meddenoise.weights.site import pinned
 
@@ -21,6 +21,7 @@ RECIPES = {
     "gan": "the network that was taught by a discriminator",
 }
 """What can be trained, in words; those count whose recipe is there."""
+TEACHER = "teacher"
 FINE = 0.2
 """Of a recipe's rate for a fresh network, for one that goes on from learnt weights."""
 SAVES, VALIDATIONS, LEAST_SAVE = 20, 10, 50
@@ -80,7 +81,47 @@ def configured(
     )
     if card is not None:
         config = replace(config, start=start_of(card), version=card.version.split("+")[0], **_sizes(recipe, card))
-    return replace(config, variant="plain") if recipe == "student" else config
+    return _ladder(config, options) if recipe == STUDENT else config
+
+
+def _ladder(config: Any, options: TrainOptions) -> Any:
+    """The student's configuration with its stages: those of the options, or of the plain network alone."""
+    if not distils(options, config.schedule.device):
+        return replace(config, variant="plain")
+    return replace(
+        config,
+        variant="staggered",
+        refinement=config.refinement if options.refine else 0.0,
+        pruning=config.pruning if options.prune else None,
+    )
+
+
+def distils(options: TrainOptions, device: str) -> bool:
+    """Whether a student learns from a teacher.
+
+    Raises:
+        OptionError: It is to, and there is no teacher.
+    """
+    there = TEACHER in weights.available()
+    if options.distil == "on" and not there:
+        raise OptionError("there is no teacher to distil from; leave distil at auto, or publish a model called teacher")
+    return options.distil == "on" or (options.distil == "auto" and there and device != "cpu")
+
+
+def stretch(config: Any) -> float:
+    """Time that a recipe's later stages take, on top of the first one's and as a share of it: 1 for none."""
+    if getattr(config, "variant", "") == "plain":
+        return 1.0
+    pruning = getattr(config, "pruning", None)
+    return 1.0 + getattr(config, "refinement", 0.0) + (pruning.rounds * pruning.share if pruning else 0.0)
+
+
+def first_stage_alone(config: Any) -> Any:
+    """The configuration without the later stages."""
+    known = {field.name for field in fields(config)}
+    return replace(
+        config, **{key: value for key, value in {"refinement": 0.0, "pruning": None}.items() if key in known}
+    )
 
 
 def of_length(config: Any, steps: int) -> Any:
@@ -103,7 +144,7 @@ def _sizes(recipe: str, card: Card) -> dict[str, Any]:
     """What a recipe's configuration says of the network's sizes, by the card of the network that is gone on from."""
     if card.network != recipe:
         raise ModelError(f"{card.name} is a network of the kind {card.network}, which the recipe {recipe} cannot train")
-    if recipe == "student":  # takes the sizes from the weights
+    if recipe == STUDENT:  # takes the sizes from the weights
         return {}
     if recipe == "gan":
         return {name: card.arguments[name] for name in ("sizes", "light")}

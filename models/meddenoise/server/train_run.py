@@ -1,12 +1,10 @@
-"""Runs a recipe in this process or in one for each GPU, at a priority that leaves the machine to those who wait."""
+"""Runs a recipe in this process, or in one for each GPU."""
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,17 +14,13 @@ from typing import Any
 import torch
 
 from meddenoise.errors import OptionError, TrainingError
-from meddenoise.server.train_plan import of_length, recipe_of
+from meddenoise.server.manners import be_polite, end_with_parent
+from meddenoise.server.train_plan import first_stage_alone, of_length, recipe_of
 from meddenoise.server.train_status import Status
-from meddenoise.training.hooks import installed_trackers
+from meddenoise.training.hooks import installed_trackers, patience
 from meddenoise.training.progress import Hook, Moment
 from meddenoise.weights import Card
 
-logger = logging.getLogger(__name__)
-
-POLITENESS = 10
-"""By which the priority of the training's process is lowered; see nice(1)."""
-WATCH_SECONDS = 1.0
 PROBED = 8
 """Steps by which the speed is measured."""
 
@@ -40,42 +34,20 @@ class Run:
         config: Its configuration.
         data: Folder laid out as the recipes take it.
         out: Folder of data, checkpoints and weights.
-        status: File of the status; None where nobody is told.
+        status: Hears of it.
         gpus: Processes, each with a GPU of its own; 1 for this process.
+        patience: Validations without improvement that end a stage; 0 for never.
+        mlflow: Address of MLflow's store where it is to be told; "" for not.
     """
 
     recipe: str
     config: Any
     data: Path
     out: Path
-    status: Path | None
+    status: Status
     gpus: int = 1
-
-
-def be_polite() -> None:
-    """Lower this process's priority, and leave one core to the others.
-
-    A variable such as OMP_NUM_THREADS may leave them more.
-    """
-    if hasattr(os, "nice"):
-        os.nice(POLITENESS)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores - 1)))
-
-
-def end_with_parent() -> None:
-    """End this process once its parent has ended, even when killed: a new server would start a second training.
-
-    What the training has reached by then is in its last checkpoint.
-    """
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(WATCH_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    patience: int = 0
+    mlflow: str = ""
 
 
 def train(run: Run, *, start: Callable[[Run], Card] | None = None) -> Card:
@@ -106,9 +78,12 @@ def train(run: Run, *, start: Callable[[Run], Card] | None = None) -> Card:
 def train_here(run: Run) -> Card:
     """Train in this process, which may be one of several that torch's launcher started."""
     first = int(os.environ.get("RANK", "0")) == 0
-    trackers: Sequence[Hook] = []
-    if first and run.status is not None:
-        trackers = [*installed_trackers(run.out), Status(run.status).tracker()]
+    trackers: list[Hook] = []
+    if first:
+        if run.mlflow:
+            os.environ.setdefault("MLFLOW_TRACKING_URI", run.mlflow)
+        trackers = [*installed_trackers(run.out), run.status.tracker()]
+        trackers += [patience(run.patience)] if run.patience else []
     card: Card = recipe_of(run.recipe).run(
         run.config,
         run.data,
@@ -157,7 +132,7 @@ def _one_of_several(run: Run) -> Card:
 
 
 def seconds_a_step(run: Run) -> float:
-    """How long a step takes here, by a short training that is thrown away; the recipe's data is read by it.
+    """How long a step of the first stage takes here, by a short training that is thrown away; it reads the data.
 
     Args:
         run: Its folder of results is that of the short training.
@@ -168,7 +143,7 @@ def seconds_a_step(run: Run) -> float:
         times.append(time.monotonic())
         return {}
 
-    config = of_length(run.config, PROBED)
+    config = of_length(first_stage_alone(run.config), PROBED)
     schedule = replace(config.schedule, save_every=1)
     config = replace(config, schedule=schedule, validate_every=10 * PROBED)
     recipe_of(run.recipe).run(
@@ -179,6 +154,4 @@ def seconds_a_step(run: Run) -> float:
 
 def _say(run: Run, line: str) -> None:
     line = line.replace(f"{run.out}{os.sep}", "").replace(str(run.out), "the training's folder")
-    logger.info("%s", line)
-    if run.status is not None:
-        Status(run.status).say(line)
+    run.status.say(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,7 +12,9 @@ from typing import Any
 
 from meddenoise.errors import OutputError
 from meddenoise.io.atomic import replacing_file
-from meddenoise.training.progress import Hook, Moment
+from meddenoise.training.progress import Hook, Moment, Report
+
+logger = logging.getLogger(__name__)
 
 STATUS = "status.json"
 LINES = 20
@@ -23,10 +26,11 @@ class Status:
 
     Args:
         path: The file; it need not be there.
+        report: Hears every line too.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, report: Report = logger.info) -> None:
+        self.path, self._report = path, report
 
     def read(self) -> dict[str, Any]:
         """All that is known; empty where no training was ever started."""
@@ -50,6 +54,7 @@ class Status:
 
     def say(self, line: str) -> None:
         """Add a line, which may begin with the name of a stage of the recipe and a colon."""
+        self._report(line)
         held = self.read()
         stage, colon, _ = line.partition(": step ")
         within = {"substage": stage} if colon and " " not in stage else {}

@@ -1,0 +1,130 @@
+"""What becomes of a candidate: compared with the model that runs, on patients of the site that it never saw."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from meddenoise import comparison, weights
+from meddenoise.comparison import Case, Comparison, Judged
+from meddenoise.errors import InputError, ModelError
+from meddenoise.inference import Denoiser
+from meddenoise.io import read_volume
+from meddenoise.server.site_data import Example, SiteData
+from meddenoise.training.progress import Report
+from meddenoise.volume import MODALITIES, Modality
+from meddenoise.weights import Card, versions
+
+logger = logging.getLogger(__name__)
+
+CASES = 16
+"""At most this many held-back images are compared on."""
+FEW = 5
+"""With fewer held-back patients, all of their images count; else one of each."""
+TRIES = 3
+"""Times that the candidate is compared anew because another version was activated meanwhile."""
+
+
+class AsItIs(nn.Module):
+    """Leaves images alone: what runs where no model runs yet."""
+
+    def forward(self, image: Tensor, level: Tensor) -> Tensor:
+        """The image."""
+        return image
+
+
+def held_back_cases(site: SiteData, files: dict[tuple[str, str | None], Path]) -> list[Case]:
+    """The images that the models are compared on, with their partners where there are any."""
+    examples = list({one.image: one for one in reversed(site.held_back)}.values())[::-1]
+    by_patient = {one.looked.patient: one for one in sorted(examples, key=lambda one: one.looked.slices)}
+    if len(by_patient) >= FEW:
+        examples = list(by_patient.values())
+    picks = np.unique(np.linspace(0, len(examples) - 1, min(CASES, len(examples))).round().astype(int))
+    return [_case(examples[i], files) for i in picks]
+
+
+def _case(one: Example, files: dict[tuple[str, str | None], Path]) -> Case:
+    modality: Modality = next(m for m in MODALITIES if m == one.looked.modality)
+    noisy, partner = (
+        None if tag == "" else read_volume(files[one.image, tag or None], modality=modality)
+        for tag in (None, one.partner or "")
+    )
+    assert noisy is not None
+    return Case(noisy, partner)
+
+
+def judged(
+    file: Path, recipe: str, facts: dict[str, Any], site: Sequence[Case], *, device: str, publish: bool, tell: Report
+) -> dict[str, Any]:
+    """Compare a candidate with the running model, publish it if it is better, and say so, JSON-able.
+
+    The comparison with its pictures is written beside the candidate, and beside the version where it is published.
+
+    Args:
+        file: The candidate's weights.
+        recipe: Name of the model.
+        facts: What it was trained on, for its card, in which no image is named.
+        site: What to compare on.
+        device: To denoise on.
+        publish: Whether it may be published.
+        tell: Called with a line.
+
+    Raises:
+        MedDenoiseError: What publish_if_better raises; the running model is untouched.
+    """
+    for left in reversed(range(TRIES)):
+        network, card = weights.load(str(file))
+        training = {key: value for key, value in card.training.items() if key != "volumes"}
+        card = replace(card, name=recipe, training={**training, "site": facts})
+        try:
+            found, published = _compared(network, card, site, device=device, publish=publish)
+            break
+        except ModelError:
+            if not left:
+                raise
+            tell("another version was activated meanwhile: comparing with that one")
+    comparison.write(found, file.parent)
+    said = comparison.read(file.parent) or {}
+    tell(str(said.get("verdict")))
+    return {
+        "better": found.better,
+        "published": published.version if published else None,
+        **{key: said.get(key) for key in ("verdict", "reasons", "change", "uncertainty")},
+        "cases": [_shown(one) for one in (*found.site, *found.built_in)],
+    }
+
+
+def _shown(one: Judged) -> dict[str, Any]:
+    """Errors are over that of the noisy image: 1 is no gain, 0 is the truth."""
+    return {
+        "name": one.name,
+        "modality": one.modality,
+        "kind": one.kind,
+        "error": {"running": one.running.error, "candidate": one.candidate.error},
+        "change": one.mean_change,
+        "shift": {"running": one.running.shift, "candidate": one.candidate.shift, "units": one.units},
+    }
+
+
+def _compared(
+    network: nn.Module, card: Card, site: Sequence[Case], *, device: str, publish: bool
+) -> tuple[Comparison, Card | None]:
+    if not site:
+        raise InputError("no held-back image to compare on")
+    if card.name in weights.available() and publish:
+        return comparison.publish_if_better(network, card, site, device=device)
+    candidate = Denoiser(network, card, device=device)
+    known = card.name in weights.available()
+    running = Denoiser.load(card.name, device=device) if known else _nothing(card, device)
+    found = comparison.compare(candidate, running, site)
+    return found, versions.publish(network, card) if found.better and publish else None
+
+
+def _nothing(card: Card, device: str) -> Denoiser:
+    return Denoiser(AsItIs(), replace(card, version="none", description="The images as they are"), device=device)
