@@ -70,7 +70,7 @@ def show(*, all: bool = False, check_if_running: bool = False) -> Any:
 
 @router.delete("/train/", summary="Stop the training")
 def stop() -> Any:
-    """End its process; it can be gone on with. Those that wait behind it start then. `null` where none runs."""
+    """End its process; the same request goes on with it. Those that wait behind it start then. `null` if none runs."""
     try:
         task = stop_background_task("train")
     except psutil.NoSuchProcess:
@@ -100,6 +100,8 @@ def _submitted(model: str, params: dict[str, Any]) -> dict[str, Any]:
         raise Problem(404, "OptionError", f"no training {model[:60]!r}; this server has: {', '.join(app._trainers)}")
     job, site = looked_over(model, params, app.datastore())
     os.environ.setdefault("PYTHONPATH", "")  # MONAI Label's task stays submitted for ever where it is missing
+    if not at_work():  # until its process is up
+        status().begin(recipe=model, stage="starting", run=job.out.name, data=site.facts(), resumed=job.resumed)
     task: dict[str, Any] = run_background_task({**params, "model": model}, "train")
     return task | {"data": site.facts(), "all_looked_at": job.found.whole, "resumed": job.resumed}
 
@@ -118,9 +120,9 @@ def _runs(task: dict[str, Any]) -> bool:
 def _shown(task: dict[str, Any]) -> dict[str, Any]:
     """MONAI Label's task with how far it is; its lines are those of the training and not those of the log."""
     held = dict(task)
-    if held["status"] == "SUBMITTED" or not _is_latest(held):
-        return held
     progress = status().read()
+    if not _is_latest(held) or progress.get("recipe") != held["request"].get("model"):
+        return held
     return {**held, "details": progress.get("lines", []), "progress": progress}
 
 

@@ -42,7 +42,7 @@ class Status:
 
     def begin(self, **facts: Any) -> None:
         """Forget the training before."""
-        self._write({"state": "running", "stage": "looking", "lines": [], "started": _now(), **facts})
+        self._write({"state": "running", "stage": "looking at the images", "lines": [], "started": _now(), **facts})
 
     def enter(self, stage: str) -> None:
         """Begin a stage, whose steps and time are not known yet."""
