@@ -16,8 +16,8 @@ import torch
 from common import data_folder, publish, table
 
 from meddenoise.training.build import MIB, build_slices
+from meddenoise.training.patches import Mix, sampler
 from meddenoise.training.slices import load_slices
-from meddenoise.training.stacks import stack_sampler
 
 BATCH = 16
 MODALITIES = {"CT": "CT", "MR": "MR", "PET": "PET", "XR": "X-ray"}
@@ -42,7 +42,7 @@ def main() -> None:
         held_back = load_slices(files[0], validation=True)
     rates = {}
     for modality in MODALITIES:
-        sample = stack_sampler([s for s in slices if s.info.modality == modality])
+        sample = sampler([s for s in slices if s.info.modality == modality], Mix(display=0.0, neighbours=1.0))
         generator = torch.Generator().manual_seed(0)
         sample(BATCH, generator)
         started = time.perf_counter()

@@ -35,7 +35,7 @@ from meddenoise.weights import Card
 
 
 def _mix(size: int) -> Mix:
-    return Mix(size=size, shrink={"LIDC-IDRI-0314": 2.0}, left_out=("Lung_Dx-A0002_B70f",))
+    return Mix(size=size, shrink={"LIDC-IDRI-0314": 2.0}, left_out=("Lung_Dx-A0002_B70f",), neighbours=0.6)
 
 
 @dataclass(frozen=True)
