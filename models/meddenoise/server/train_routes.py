@@ -107,7 +107,7 @@ def _submitted(model: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _awaited(task: dict[str, Any]) -> dict[str, Any]:
-    held = next(known for known in tasks("train") if known["id"] == task["id"])
+    held: dict[str, Any] = next(known for known in tasks("train") if known["id"] == task["id"])
     while held["status"] in UNDERWAY:
         time.sleep(WAIT_SECONDS)
     return held

@@ -77,8 +77,8 @@ class Progress:
         for hook in self._hooks:
             try:
                 figures |= hook(Moment(step, self._steps, figures, averages))
-            except Enough as reason:
-                reasons.append(str(reason))
+            except Enough as enough:
+                reasons.append(str(enough))
         seconds = time.monotonic() - self._started
         self._write("a", json.dumps({"step": step, "seconds": round(seconds, 1), **figures}) + "\n")
         minutes = round(seconds / (step - self._first) * (self._steps - step) / 60)
