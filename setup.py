@@ -37,6 +37,7 @@ TEST = [
 ]
 EXPORT = ["onnx>=1.18", "onnxscript>=0.5"]
 BENCH = ["bm3d>=4", "scikit-image>=0.22", "matplotlib>=3.8"]
+RAY = ["ray>=2.40"]
 DEV = ["ruff>=0.12", "mypy>=1.15", "pre-commit>=4", "build>=1.2"]
 
 
@@ -80,8 +81,9 @@ setup(
         "dicom-anonymizer>=2.1,<3",
         "safetensors>=0.4",
         "pillow>=10.1",
+        "filelock>=3.12",  # torch brings it
     ],
-    extras_require={"server": SERVER, "test": TEST, "bench": BENCH, "export": EXPORT, "dev": DEV},
+    extras_require={"server": SERVER, "test": TEST, "bench": BENCH, "export": EXPORT, "ray": RAY, "dev": DEV},
     entry_points={"console_scripts": ["meddenoise = meddenoise.cli:main"]},
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from pydicom.data import get_testdata_file
 from meddenoise import Denoiser, weights
 from meddenoise.networks import TwoStage
 from meddenoise.weights import Card
+
+_HOME = tempfile.TemporaryDirectory(prefix="meddenoise-tests-")
+os.environ["MEDDENOISE_HOME"] = _HOME.name  # a developer's own models are not what is tested
 
 
 @pytest.fixture(scope="session")
