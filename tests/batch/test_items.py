@@ -97,6 +97,18 @@ def test_series_stands_beside_a_folder_of_other_results_of_its_name(tmp_path, ma
     assert all(item.output == tmp_path / "out" / item.key for item in items)
 
 
+def test_series_keeps_its_place_when_a_file_of_it_is_damaged(tmp_path, make_series):
+    make_series(tmp_path / "in" / "study", slices=4)
+    whole = (tmp_path / "in" / "study" / "1-0.dcm").read_bytes()
+    (tmp_path / "in" / "study" / "1-1.dcm").write_bytes(b"\1" * 500)
+    (tmp_path / "in" / "study" / "1-2").write_bytes(whole[:150])
+    items = find(tmp_path / "in", output=tmp_path / "out")[0]
+    assert {item.output: len(item.source.files) for item in items if item.source.path.is_dir()} == {
+        tmp_path / "out" / "study": 3
+    }
+    assert {item.source.path.name for item in items} == {"study", "1-1.dcm", "1-2"}
+
+
 def test_damaged_dicom_is_an_item_that_will_be_named(tmp_path, make_series):
     make_series(tmp_path / "study")
     whole = (tmp_path / "study" / "1-0.dcm").read_bytes()

@@ -218,8 +218,16 @@ def _torn(file: Path) -> bool:
 
 def _apart(items: list[Item]) -> list[Item]:
     """Put a folder of DICOM, which is replaced as a whole, beside a folder of other results of the same name."""
-    above = {parent for item in items if item.output for parent in item.output.parents}
+    above = {parent for item in items if item.output and not _torn_item(item) for parent in item.output.parents}
     return [_beside(item, above) if item.as_dicom and item.output in above else item for item in items]
+
+
+def _torn_item(item: Item) -> bool:
+    """Whether a file is in none of its folder's series, and an item only to be named: it will have no result."""
+    source = item.source
+    if not isinstance(source, Source) or source.path.is_dir():
+        return False
+    return source.series_uid is not None or extension_of(source.path) in DICOM_EXTENSIONS
 
 
 def _beside(item: Item, above: set[Path]) -> Item:
