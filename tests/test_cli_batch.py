@@ -87,6 +87,14 @@ def test_bad_studies_are_named_and_make_the_exit_code_1(studies, capsys):
     assert json.loads((studies / "labels" / "denoised_student" / SUMMARY).read_text())["failed"] == 2
 
 
+def test_warnings_tell_apart_images_of_one_name(studies, capsys):
+    write(studies / "again" / "a.nrrd", seed=3)
+    assert run("--studies", studies) == 0
+    said = capsys.readouterr().err.splitlines()
+    for path in (studies / "a.nrrd", studies / "again" / "a.nrrd"):
+        assert sum(line.startswith(f"meddenoise: {path}: the file states no modality") for line in said) == 1
+
+
 def test_nothing_to_denoise_is_said(tmp_path, capsys):
     assert run("--studies", tmp_path) == 1
     assert "no image to denoise" in capsys.readouterr().err

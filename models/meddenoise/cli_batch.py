@@ -111,13 +111,18 @@ def _engine(arguments: argparse.Namespace) -> Engine:
 
 def _tell(outcome: Outcome, progress: Progress) -> None:
     for sentence in outcome.warnings:
-        _warn(sentence)
+        _warn(_named(sentence, outcome.item.name))
     if outcome.state == "failed":
         _warn(f"{progress} {outcome.reason}")
         return
     where = outcome.item.output or "the PACS"
     end = "  done before" if outcome.state == "skipped" else _noise(outcome)
     print(f"{progress} {outcome.item.name} -> {where}{end}", flush=True)
+
+
+def _named(sentence: str, name: str) -> str:
+    """The sentence with the image's whole path, where it has the file's name alone: an archive has many of a name."""
+    return sentence if name in sentence else f"{name}: {sentence.removeprefix(f'{Path(name).name}: ')}"
 
 
 def _noise(outcome: Outcome) -> str:
