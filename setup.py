@@ -22,6 +22,7 @@ SERVER = [
     "fastapi>=0.110.2",
     "requests>=2.31",
     "dicomweb-client>=0.60,<0.61",
+    "psutil>=5.9",
 ]
 TEST = [
     *SERVER,
