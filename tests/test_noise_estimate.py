@@ -9,6 +9,7 @@ import meddenoise
 from meddenoise import Volume, noise, weights
 from meddenoise.cli import main
 from meddenoise.errors import InputError
+from meddenoise.inference import noise_estimate
 from meddenoise.inference.noise_estimate import METER
 from meddenoise.volume import Header
 
@@ -66,6 +67,15 @@ def test_estimate_does_not_depend_on_the_unit():
     noisy = anatomy() + ct_noise(30.0, 0.4) + 1000.0
     levels = [meddenoise.estimate_noise(volume(k * noisy, "MR", "")).level / k for k in (1e-6, 1.0, 1e4)]
     assert levels == pytest.approx([levels[1]] * 3, rel=0.01)
+
+
+def test_estimate_does_not_depend_on_how_many_slices_are_looked_at_at_once(monkeypatch):
+    noisy = volume(torch.cat([anatomy() + ct_noise(level, 0.2) for level in (10.0, 20.0, 40.0)]))
+    together = meddenoise.estimate_noise(noisy)
+    monkeypatch.setattr(noise_estimate, "PIXELS_AT_ONCE", 1)
+    alone = meddenoise.estimate_noise(noisy)
+    np.testing.assert_allclose(alone.map.array, together.map.array, rtol=1e-5)
+    assert alone.level == pytest.approx(together.level, rel=1e-5)
 
 
 def test_map_lies_where_the_volume_lies():

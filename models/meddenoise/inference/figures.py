@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meddenoise.inference.noise_estimate import level_in, noise_map, slices_of, tissue
-from meddenoise.noise_level import gaussian_blur, noise_level
+from meddenoise.inference.noise_estimate import level_in, noise_map, slices_of, smoothed, tissue
+from meddenoise.noise_level import noise_level
 from meddenoise.volume import Volume
 
 SLICES = 8
@@ -31,10 +31,10 @@ def figures(volume: Volume, clean: NDArray[Any]) -> dict[str, Any]:
         "grey levels" where there is no physical unit.
     """
     before, after = (slices_of(v, SLICES) for v in (volume, volume.with_array(clean)))
-    where, place = tissue(volume, after, gaussian_blur(after, 2.0))
+    where, place = tissue(volume, after, smoothed(after, 2.0))
     change = (after - before)[where] if bool(where.any()) else (after - before).flatten()
     level = level_in(noise_map(before, in_hu=volume.header.units == "HU"), where)
-    guide = gaussian_blur(after, 4.0)  # too smooth to know which blocks the noise happened to spare
+    guide = smoothed(after, 4.0)  # too smooth to know which blocks the noise happened to spare
     flat_before, flat_after = (noise_level(slices, where, guide) for slices in (before, after))
     left = None
     if level is not None and flat_before is not None and flat_after is not None:
