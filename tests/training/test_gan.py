@@ -150,14 +150,27 @@ def test_a_discriminator_that_says_one_half_costs_what_least_squares_gan_says():
     assert (with_gan["generator"] - alone["generator"]).item() == pytest.approx(0.25, abs=1e-4)
 
 
-def test_a_fresh_generator_errs_by_the_noise_itself_in_content_and_noise_alike():
-    with_noise, without = (losses_of(v)[1][-1][1] for v in ("without_gan", "without_noise_l1"))
+def test_the_generator_errs_in_the_fused_image_the_content_and_the_noise():
+    objective, losses = losses_of("without_gan")
     noisy, clean = batch()
-    error = gan.relative_error(noisy, noisy, clean, level_map(noisy))
-    assert with_noise.item() == pytest.approx(gan.WEIGHT * error.item(), rel=1e-4)
-    assert without.item() == pytest.approx(with_noise.item(), rel=0.2)  # and the verdict
-    squares = losses_of("mse")[1][-1][1].item()
-    assert squares < with_noise.item()
+    level = level_map(noisy)
+    content, noise, fused = objective.networks["gan"].parts(noisy, level)
+    of_image, of_content, of_noise = (
+        gan.relative_error(made, noisy, clean, level).item() for made in (fused, content, noisy - noise)
+    )
+    assert of_image == pytest.approx(gan.relative_error(noisy, noisy, clean, level).item(), rel=1e-4)  # it is fresh
+    assert losses[-1][1].item() == pytest.approx(gan.WEIGHT * ((of_image + of_content) / 4 + of_noise / 2), rel=1e-4)
+    without = gan.WEIGHT * (of_image + of_content) / 2
+    assert losses_of("without_noise_l1")[1][-1][1].item() == pytest.approx(without, rel=0.2)  # and the verdict
+    assert losses_of("mse")[1][-1][1].item() < losses[-1][1].item()
+
+
+def test_the_contents_error_reaches_its_predictor_though_it_counts_for_nothing_in_the_fused_image():
+    objective = gan.Objective(small("without_gan", steps=1, precision="float32"), noisy_only=False)
+    network = objective.networks["gan"]
+    network.shares.data = torch.tensor([0.0, 1.0])  # the fused image is the input minus the noise alone
+    list(objective.losses(*batch(), torch.Generator()))[-1][1].backward()
+    assert network.content.end[-1].weight.grad.abs().max() > 1.0
 
 
 def test_the_noises_error_reaches_its_predictor_and_not_the_content():

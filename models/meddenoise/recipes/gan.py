@@ -6,6 +6,8 @@ Geng et al., IEEE TMI 41(2):407-419 (2022). Discriminator and generator take tur
 on real and made images; a constant rate of 2e-4 over 300 epochs. What is decided here:
 
 - Rate: the paper prints "0,0002 %" and its relative's code has 2e-5; 2e-4 is what the digits say.
+- "L1 of content": half of it is the fused image's and half the content predictor's own. The relative's code leaves that
+  predictor without an error; it then hardly learns, and what is called content is no image.
 - Errors are over each image's noise scale, because the mix reaches from 8 HU in 4095 to 75 grey levels in 255. The
   networks see that scale as 0.125 of a grey scale; on this the L1 counts 100 times, so an error over the noise 12.5.
 - As in the other recipes it also counts squares and 8x8 means, which keep the tissue's HU (losses.relative_error).
@@ -187,7 +189,8 @@ class Objective:
             yield "generator", neighbor2neighbor(self._denoised, noisy, generator)
             return
         level = level_map(noisy)
-        noise, fused = self._stages(self._network, noisy, level)
+        with self._schedule.autocast():
+            content, noise, fused = self._network.parts(noisy, level)
         real, made = shown(clean, noisy - clean, noisy, level), shown(fused, noise, noisy, level)
         if self._plan.loss == "lsgan":
             missed, taken_in = towards(self._verdict(real), 1.0), towards(self._verdict(made.detach()), 0.0)
@@ -200,7 +203,7 @@ class Objective:
         if self._plan.loss == "wgan_vgg":
             error = self._features.distance(made[:, :1], real[:, :1]) / SHOWN_LEVEL**2
         else:
-            error = measure(fused, noisy, clean, level)
+            error = 0.5 * (measure(fused, noisy, clean, level) + measure(content, noisy, clean, level))
         if self._plan.noise_error:
             error = 0.5 * (error + measure(noisy - noise, noisy, clean, level))
         yield "generator", WEIGHT * error + self._caught(made)
