@@ -11,8 +11,8 @@ from PIL import Image
 
 from meddenoise import MedDenoiseError, read_volume
 from meddenoise.errors import ModelError, OutputError, ServiceError
-from meddenoise.server.demo import Case, ask, demo
 from meddenoise.phantom import phantom
+from meddenoise.server.demo import Case, ask, demo
 from meddenoise.server.serve import check_port
 
 NAMES = ("CT_small", "MR_small", "phantom")

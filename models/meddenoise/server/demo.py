@@ -20,9 +20,9 @@ from meddenoise.errors import OutputError, ServiceError
 from meddenoise.inference import Result
 from meddenoise.io import read_volume, write_volume
 from meddenoise.metrics import rmse
+from meddenoise.phantom import phantom
 from meddenoise.report import DISCLAIMER, picture
 from meddenoise.server.home import why_not_writable
-from meddenoise.phantom import phantom
 from meddenoise.server.process import server_process
 from meddenoise.server.serve import LOOPBACK, check_installed, check_port, free_port
 from meddenoise.volume import Modality, Volume
