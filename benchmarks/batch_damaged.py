@@ -6,6 +6,7 @@ disk, filled with something else, or of values and shapes that are no image.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -83,6 +84,8 @@ def main() -> None:
         studies, output = Path(scratch) / "studies", Path(scratch) / "output"
         damaged = plant(studies)
         run = batch([studies], "student", output)
+        items = json.loads((output / "batch-summary.json").read_text())["items"]
+        gap = [line.replace(f"{studies}/", "") for item in items for line in item["warnings"] if "spacing" in line]
         lost = [path.name for path in studies.glob("good*") if not (output / path.name).exists()]
     said = {name: [line for line in run["failures"] if line.startswith(f"{name}")] for name in damaged}
     rows = [[name, what, " / ".join(said[name]) or "**nothing**"] for name, what in damaged.items()]
@@ -92,10 +95,10 @@ def main() -> None:
         (__doc__ or "").strip(),
         table(["file", "what was done to it", "what is told"], rows),
         f"{len(damaged) - len(silent)} of {len(damaged)} are named in one sentence; {run['denoised']} images denoised, "
-        f"{run['failed']} failed, exit code {run['exit code']}; good images without a result: {len(lost)}. The series "
-        "with the garbled slice is denoised without it, slice by slice, and the gap is told.",
+        f"{run['failed']} failed, exit code {run['exit code']}; good images without a result: {len(lost)}.",
+        "Of the series with the garbled slice is told besides: " + (" / ".join(gap) or "**nothing**"),
     ]
-    publish("batch-damaged", "\n\n".join(text), {**run, "not named once": silent, "lost": lost})
+    publish("batch-damaged", "\n\n".join(text), {**run, "gap": gap, "not named once": silent, "lost": lost})
 
 
 if __name__ == "__main__":
