@@ -2,7 +2,8 @@
 
 "network" is the time inside the network's forward passes, one volume after the other with nothing else going on;
 "denoising" is the whole of what a Denoiser does with a volume in memory, its noise figures included; "one by one"
-reads, denoises and writes each file before the next; "batch" is `meddenoise batch`, with hashing, journal and summary.
+reads, denoises and writes each file before the next; "batch" is `meddenoise batch`, with hashing, journal and summary,
+and "batch, overlapping" the same while the next image is read and the last one written, as it is done for a GPU.
 The start of the process and loading the model are left out of all. Ratios count; seconds belong to the machine.
 """
 
@@ -21,6 +22,7 @@ import torch
 from common import publish, table
 
 from meddenoise.batch import BatchOptions, Item, PlainEngine, find_items, run_batch, work
+from meddenoise.batch.engine import AHEAD
 from meddenoise.inference import Denoiser
 from meddenoise.io import read_volume
 
@@ -89,6 +91,9 @@ def measure(items: Sequence[Item], denoiser: Denoiser, lanes: int | None, sample
         work(item, denoiser, options)
     one_by_one = time.perf_counter() - start
     start = time.perf_counter()
+    run_batch(items[:sample], PlainEngine([denoiser], ahead=AHEAD), folder, options=options, resume=False)
+    overlapping = time.perf_counter() - start
+    start = time.perf_counter()
     summary = run_batch(items, PlainEngine([denoiser], lanes=lanes), folder, options=options, resume=False)
     batch = time.perf_counter() - start
     assert summary.count("done") == len(items), [outcome.reason for outcome in summary.outcomes]
@@ -100,6 +105,7 @@ def measure(items: Sequence[Item], denoiser: Denoiser, lanes: int | None, sample
         "network": network * scale,
         "denoising": denoising * scale,
         "one by one": one_by_one * scale,
+        "batch, overlapping": overlapping * scale,
         "batch": batch,
         "second run, all skipped": skipping,
     }

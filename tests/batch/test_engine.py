@@ -1,4 +1,4 @@
-"""Reading, denoising and writing overlap, with few images in memory at a time, and end when they are told to."""
+"""Reading, denoising and writing overlap where asked to, with few images in memory, and end when they are told to."""
 
 import threading
 from dataclasses import dataclass, field, replace
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from meddenoise.batch import BatchOptions, Item, PlainEngine, find_items, work
+from meddenoise.batch.engine import AHEAD
 from meddenoise.io import find_sources
 
 SECONDS = 30
@@ -64,20 +65,26 @@ def test_outcomes_are_those_of_working_one_by_one(archive, tmp_path, quick):
         assert [a.read_bytes() == b.read_bytes() for a, b in pairs] == [True]
 
 
+def test_on_a_processor_one_image_is_written_before_the_next_is_read(path, quick):
+    remotes = [Told(path, number) for number in range(3)]
+    for number, _ in enumerate(PlainEngine([quick]).run(items_of(remotes), BatchOptions()), 1):
+        assert [remote.fetched.is_set() for remote in remotes] == [n < number for n in range(3)]
+
+
 def test_next_image_is_read_while_one_is_denoised(path, quick):
     first, second = Told(path, 1), Told(path, 2)
 
     def until_the_second_is_read(number):
         assert number > 1 or second.fetched.wait(SECONDS)
 
-    engine = PlainEngine([Watched(quick, until_the_second_is_read)])
+    engine = PlainEngine([Watched(quick, until_the_second_is_read)], ahead=AHEAD)
     outcomes = list(engine.run(items_of([first, second]), BatchOptions()))
     assert [outcome.reason for outcome in outcomes] == ["", ""]
 
 
 def test_next_image_is_denoised_while_one_is_written(path, quick):
     begun = threading.Event()
-    engine = PlainEngine([Watched(quick, lambda number: begun.set() if number == 2 else None)])
+    engine = PlainEngine([Watched(quick, lambda number: begun.set() if number == 2 else None)], ahead=AHEAD)
     outcomes = list(engine.run(items_of([Told(path, 1, store_when=begun), Told(path, 2)]), BatchOptions()))
     assert [outcome.reason for outcome in outcomes] == ["", ""]
 
@@ -90,7 +97,7 @@ def test_few_images_are_held_however_long_the_batch_is(path, quick):
             told.append(number)
             yield items_of([Told(path, number)])[0]
 
-    for done, _ in enumerate(PlainEngine([quick]).run(endless(), BatchOptions()), 1):
+    for done, _ in enumerate(PlainEngine([quick], ahead=AHEAD).run(endless(), BatchOptions()), 1):
         most.append(len(told) - (done - 1))
     assert len(most) == 15
     assert max(most) <= 5  # three at work, one just finished, and one more where two finished at once
@@ -111,14 +118,18 @@ def test_each_denoiser_is_used_by_one_thread_at_a_time_and_all_are_used(path, qu
         return hold
 
     denoisers = [Watched(quick, enter(own)) for own in "ab"]
-    outcomes = list(PlainEngine(denoisers).run(items_of([Told(path, n) for n in range(8)]), BatchOptions()))
+    outcomes = list(
+        PlainEngine(denoisers, ahead=AHEAD).run(items_of([Told(path, n) for n in range(8)]), BatchOptions())
+    )
     assert [outcome.reason for outcome in outcomes] == [""] * 8
     assert sum(denoiser.count for denoiser in denoisers) == 8
 
 
 def test_closing_ends_the_work_at_once(path, quick):
     denoiser = Watched(quick)
-    running = PlainEngine([denoiser]).run(items_of([Told(path, number) for number in range(100)]), BatchOptions())
+    running = PlainEngine([denoiser], ahead=AHEAD).run(
+        items_of([Told(path, number) for number in range(100)]), BatchOptions()
+    )
     next(running)
     running.close()
     assert denoiser.count < 10
@@ -127,7 +138,7 @@ def test_closing_ends_the_work_at_once(path, quick):
 
 def test_interrupt_lets_what_is_written_be_finished_and_told(path, quick):
     begun = threading.Event()
-    engine = PlainEngine([Watched(quick, lambda number: begun.set() if number == 2 else None)])
+    engine = PlainEngine([Watched(quick, lambda number: begun.set() if number == 2 else None)], ahead=AHEAD)
     items = items_of([Told(path, 1), Told(path, 2, store_when=begun), Told(path, 3), Told(path, 4)])
     running = engine.run(items, BatchOptions())
     told = [next(running).item.key]

@@ -19,7 +19,7 @@ GPU_LANES = 3
 """Images on one GPU at the same time: beside the network's work, each is rounded and measured on the processor."""
 
 AHEAD = 2
-"""Images beyond those being denoised: one is read, one is written."""
+"""Images beyond those being denoised on a GPU: one is read, one is written."""
 
 
 class Engine(Protocol):
@@ -36,19 +36,23 @@ class Engine(Protocol):
 
 
 class PlainEngine:
-    """Reads one image, denoises another and writes a third at the same time.
+    """For a GPU, reads one image, denoises another and writes a third at the same time.
 
-    At most two images more than are denoised at the same time are held in memory, whatever the length of the batch.
+    On a processor one image is written before the next is read: reading and writing would take from the network the
+    cores that it computes on, and all of these wait for the slowest (benchmarks/batch.py). At most ``ahead`` images
+    more than are denoised at the same time are held in memory, whatever the length of the batch.
 
     Args:
         denoisers: One for each device, of the same model.
         lanes: Images that each denoises at the same time; by default 1 on the processor and GPU_LANES on a GPU.
+        ahead: Images that are read and written meanwhile; by default none on the processor and AHEAD for a GPU.
     """
 
-    def __init__(self, denoisers: Sequence[Denoiser], *, lanes: int | None = None) -> None:
+    def __init__(self, denoisers: Sequence[Denoiser], *, lanes: int | None = None, ahead: int | None = None) -> None:
         assert denoisers, "an engine needs a denoiser"
-        lanes = lanes or (GPU_LANES if denoisers[0].device.type == "cuda" else 1)
-        self._denoisers = tuple(denoisers) * lanes
+        on_gpu = denoisers[0].device.type == "cuda"
+        self._denoisers = tuple(denoisers) * (lanes or (GPU_LANES if on_gpu else 1))
+        self._ahead = (AHEAD if on_gpu else 0) if ahead is None else ahead
 
     @classmethod
     def load(cls, model: str, *, devices: Sequence[str] = ("auto",)) -> PlainEngine:
@@ -68,7 +72,7 @@ class PlainEngine:
     def run(self, items: Iterable[Item], options: BatchOptions) -> Iterator[Outcome]:
         """See Engine. An interrupt lets what is being written be finished and told; the rest is let go of."""
         line = Line(self._denoisers, options)
-        waiting, most = iter(items), len(self._denoisers) + AHEAD
+        waiting, most = iter(items), len(self._denoisers) + self._ahead
         pending: set[Future[Outcome]] = set()
         with ThreadPoolExecutor(most, "batch") as pool:
             try:
