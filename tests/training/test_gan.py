@@ -300,7 +300,8 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path, slices)
         save_slices(slices, tmp_path / name / SLICES)
     told = finished(start(tmp_path / "unbroken"))
     losses = [float(line.split("loss.generator ")[1].split(",")[0]) for line in told.splitlines() if "loss." in line]
-    assert losses[-1] < losses[0]
+    half = len(losses) // 2
+    assert sum(losses[-half:]) < sum(losses[:half])  # single batches differ
     first = start(tmp_path / "killed")
     while not (tmp_path / "killed" / CHECKPOINT).exists():
         time.sleep(0.02)
