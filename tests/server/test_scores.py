@@ -368,6 +368,7 @@ def awaited(server):
     pytest.fail(f"scoring did not end: {task}")
 
 
+@pytest.mark.slow
 def test_noisiest_answers_at_once_and_has_the_images_scored_meanwhile(running):
     requests.get(f"{running.url}/info/", timeout=60).raise_for_status()
     start = time.monotonic()

@@ -29,6 +29,7 @@ def datastore(tmp_path, make_site):
     return studies_folder(str(make_site(tmp_path / "studies")))
 
 
+@pytest.mark.slow
 def test_training_ends_with_a_verdict_and_forgets_the_images(home, datastore):
     before = weights.read_card("student").sha256
     result = train_site("student", QUICK, datastore)

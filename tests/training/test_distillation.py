@@ -177,6 +177,7 @@ def test_the_last_pruning_that_validation_bears_is_kept(taught):
     assert lines[-1].endswith("too much, the step before is kept")
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_every_stage_ends_as_an_unbroken_one(taught):
     def stop(line):
         if re.match(stage + r": step 2 of ", line):
