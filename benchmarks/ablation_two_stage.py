@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from common import publish, table
@@ -26,11 +25,10 @@ from light_training import (
     Scores,
     Trained,
     algorithm1_scores,
+    claims,
     figures_of,
-    gain,
     score_table,
     train_in_turns,
-    verdict,
 )
 
 from meddenoise.recipes import two_stage
@@ -53,19 +51,6 @@ def costs(trained: dict[str, Trained]) -> str:
     titles = {variant: title for title, variant in VARIANTS.items()}
     rows = [[titles[v], f"{one.parameters:,}", str(one.steps), f"{one.cpu_seconds:.0f}"] for v, one in trained.items()]
     return table(["variant", "parameters", "steps", "CPU seconds (one thread)"], rows)
-
-
-def claims(scores: Scores) -> tuple[str, list[dict[str, Any]]]:
-    """Each claim of the paper beside what is found here."""
-    rows, figures = [], []
-    for sentence, better, worse in CLAIMS:
-        pair = scores[better], scores[worse]
-        decibels, structure = gain(*pair), gain(*pair, "ssim")
-        judged = f"PSNR: {verdict(*decibels[1:])}; SSIM: {verdict(*structure[1:])}"
-        shown = ["{:+.2f} ({:+.2f} to {:+.2f})".format(*decibels), "{:+.4f} ({:+.4f} to {:+.4f})".format(*structure)]
-        rows.append([sentence, *shown, judged])
-        figures.append({"claim": sentence, "psnr": decibels, "ssim": structure, "found": judged})
-    return table(["claim of the paper", "gain, dB", "gain, SSIM", "here"], rows), figures
 
 
 def over_seeds(scores: Scores) -> float:
@@ -93,7 +78,7 @@ def main() -> None:
     scores = algorithm1_scores(trained, slices=arguments.slices, seeds=arguments.seeds)
     titles = {variant: title for title, variant in VARIANTS.items()}
     shown = {titles.get(method, method): found for method, found in scores.items()}
-    found, judged = claims(scores)
+    found, judged = claims(scores, CLAIMS)
     patients = {s.subject for s in scores["noisy"]}
     settings = preset.schedule
     text = "\n\n".join(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common import RESULTS, publish, table
-from light_training import THREADS, Scores, Trained, figures_of, gain, score_table, verdict
+from light_training import THREADS, Scores, Trained, claims, figures_of, score_table
 
 from meddenoise import weights
 from meddenoise.recipes import student
@@ -32,19 +32,6 @@ CLAIMS = [
 STOP = student.Pruning().tolerance
 
 
-def claims(scores: Scores) -> tuple[str, list[dict[str, Any]]]:
-    """Each claim of the paper beside what is found here."""
-    lines, figures = [], []
-    for sentence, better, worse in CLAIMS:
-        pair = scores[better], scores[worse]
-        decibels, structure = gain(*pair), gain(*pair, "ssim")
-        judged = f"PSNR: {verdict(*decibels[1:])}; SSIM: {verdict(*structure[1:])}"
-        shown = ["{:+.2f} ({:+.2f} to {:+.2f})".format(*decibels), "{:+.4f} ({:+.4f} to {:+.4f})".format(*structure)]
-        lines.append([sentence, *shown, judged])
-        figures.append({"claim": sentence, "psnr": decibels, "ssim": structure, "found": judged})
-    return table(["claim of the paper", "gain, dB", "gain, SSIM", "here"], lines), figures
-
-
 def effective(rows: list[dict[str, Any]]) -> int:
     """Index of the last step before the recipe would stop, by PSNR on held-back patches; 0 is the folded student."""
     least = rows[0]["held back psnr"] - STOP
@@ -60,7 +47,7 @@ def tell(
     description: str,
 ) -> None:
     """Publish the tables and the curve."""
-    stop, (found, judged) = effective(rows), claims(scores)
+    stop, (found, judged) = effective(rows), claims(scores, CLAIMS)
     cut = [
         [
             row["stage"] + (" (kept)" if i == stop else ""),

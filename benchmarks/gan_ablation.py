@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from common import RESULTS, publish, table
@@ -35,11 +34,10 @@ from light_training import (
     Scores,
     Trained,
     algorithm1_scores,
+    claims,
     figures_of,
-    gain,
     score_table,
     train_in_turns,
-    verdict,
 )
 from torch import Tensor
 
@@ -131,22 +129,6 @@ def own_noise_table(found: dict[str, dict[str, float]]) -> str:
     return table(head, [[TITLES[v], *(f"{figures[c]:.3f}" for c in columns)] for v, figures in found.items()])
 
 
-def claims(scores: Scores) -> tuple[str, list[dict[str, Any]]]:
-    """Each claim of the paper whose variants were trained, beside what is found here."""
-    rows, figures = [], []
-    for sentence, better, worse in CLAIMS:
-        if better in scores and worse in scores:
-            decibels, structure = (gain(scores[better], scores[worse], what) for what in ("psnr", "ssim"))
-            judged = f"PSNR: {verdict(*decibels[1:])}; SSIM: {verdict(*structure[1:])}"
-            cells = [
-                "{:+.2f} ({:+.2f} to {:+.2f})".format(*decibels),
-                "{:+.4f} ({:+.4f} to {:+.4f})".format(*structure),
-            ]
-            rows.append([sentence, *cells, judged])
-            figures.append({"claim": sentence, "psnr": decibels, "ssim": structure, "found": judged})
-    return table(["claim of the paper", "gain, dB", "gain, SSIM", "here"], rows), figures
-
-
 def best_pair(scores: Scores) -> str:
     """The variant with two predictors and the highest PSNR, or the first trained where there is none of two."""
     mean = {v: sum(s.psnr for s in found) for v, found in scores.items() if v in TITLES}
@@ -171,7 +153,7 @@ def main() -> None:
     trained = {name: finished[name] for name in variants}  # in the order of the table
     scores = algorithm1_scores(trained, slices=arguments.slices, seeds=arguments.seeds)
     own = {name: own_noise(one.weights, arguments.out / SLICES) for name, one in trained.items()}
-    found, judged = claims(scores)
+    found, judged = claims(scores, CLAIMS)
     best = best_pair(scores)
     png = (arguments.out if arguments.without_results else RESULTS) / f"{NAME}.png"
     settings = preset.schedule

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -212,3 +212,19 @@ def gain(better: list[Score], worse: list[Score], what: str = "psnr") -> tuple[f
 def verdict(low: float, high: float) -> str:
     """What an interval of a claimed gain says."""
     return "holds" if low > 0 else "does not hold: it is worse" if high < 0 else "not shown: the interval holds 0"
+
+
+def claims(scores: Scores, stated: Sequence[tuple[str, str, str]]) -> tuple[str, list[dict[str, Any]]]:
+    """Each claim of a paper (sentence, better, worse) whose methods were measured, beside what is found here."""
+    rows, figures = [], []
+    for sentence, better, worse in stated:
+        if better in scores and worse in scores:
+            decibels, structure = (gain(scores[better], scores[worse], what) for what in ("psnr", "ssim"))
+            judged = f"PSNR: {verdict(*decibels[1:])}; SSIM: {verdict(*structure[1:])}"
+            shown = [
+                "{:+.2f} ({:+.2f} to {:+.2f})".format(*decibels),
+                "{:+.4f} ({:+.4f} to {:+.4f})".format(*structure),
+            ]
+            rows.append([sentence, *shown, judged])
+            figures.append({"claim": sentence, "psnr": decibels, "ssim": structure, "found": judged})
+    return table(["claim of the paper", "gain, dB", "gain, SSIM", "here"], rows), figures

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from distillation_report import CLAIMS, claims, curve_of_card, effective
-from light_training import Score
+from distillation_report import CLAIMS, curve_of_card, effective
+from light_training import Score, claims
 
 from meddenoise import weights
 from meddenoise.networks import Student
@@ -20,7 +20,7 @@ def test_a_claim_is_judged_by_the_patients_differences():
         method: [Score("CT", f"v{i}", f"s{i}", "Gaussian 10", 0, level[method] + 0.01 * i, 0.8) for i in range(5)]
         for method in methods
     }
-    text, figures = claims(scores)
+    text, figures = claims(scores, CLAIMS)
     found = {figure["claim"]: figure["found"].split(";")[0] for figure in figures}
     verdicts = ["holds", "holds", "holds", "does not hold: it is worse", "not shown: the interval holds 0"]
     assert list(found.values()) == [f"PSNR: {verdict}" for verdict in verdicts]

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 pytest.importorskip("bm3d", reason="the benchmarks' peers (the extra `bench`) are not installed")
-from gan_ablation import CLAIMS, TITLES, best_pair, claims, costs, own_noise, own_noise_table
-from light_training import Score, Trained
+from gan_ablation import CLAIMS, TITLES, best_pair, costs, own_noise, own_noise_table
+from light_training import Score, Trained, claims
 
 from meddenoise import weights
 from meddenoise.networks import Gan
@@ -72,7 +72,7 @@ def test_the_estimate_is_judged_apart_from_the_image(tmp_path, slices):
     ],
 )
 def test_a_claim_holds_where_all_patients_bear_it(two, one, found):
-    text, figures = claims(scores(noisy=(20, 20, 20), unet=two, unet_content=one))
+    text, figures = claims(scores(noisy=(20, 20, 20), unet=two, unet_content=one), CLAIMS)
     assert [figure["claim"] for figure in figures] == [CLAIMS[0][0]]
     assert figures[0]["found"].startswith(found)
     assert f"{np.mean(np.subtract(two, one)):+.2f} (" in text
