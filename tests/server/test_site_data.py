@@ -137,6 +137,14 @@ def test_there_is_always_a_patient_on_each_side(count):
         assert len(found.held_back) == 1
 
 
+@pytest.mark.parametrize("count", [1, 9])
+def test_of_two_patients_that_would_both_be_trained_on_the_one_with_fewer_slices_is_held_back(count):
+    one, other = [name for name in "abcdefgh" if not is_validation(name)][:2]
+    images = {one: [f"{one}{n}" for n in range(count)], other: [f"{other}{n}" for n in range(5)]}
+    found = decided({image: replace(IMAGE, patient=name) for name, named in images.items() for image in named})
+    assert {held.looked.patient for held in found.held_back} == {one if count < 5 else other}
+
+
 def test_a_patient_is_on_one_side_with_all_images():
     found = decided({**site(8), "again": replace(IMAGE, patient="p3")})
     assert len(found.subjects) == 8

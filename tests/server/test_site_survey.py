@@ -1,8 +1,10 @@
 """What is seen of the images of a datastore: partners that fit and that do not, patients, results of ours."""
 
 from dataclasses import replace
+from importlib.resources import as_file, files
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
@@ -120,6 +122,27 @@ def test_patient_comes_from_what_was_told_or_from_the_name(studies, home):
     datastore.update_image_info("A_P0", {"patient": "told"})
     told = survey(datastore, TrainOptions(patient_from="_"), home).seen
     assert len({one.patient for one in told.values()}) == 2
+
+
+def test_patient_that_was_told_counts_before_the_name_that_dicom_says(tmp_path, home):
+    studies = tmp_path / "studies"
+    studies.mkdir()
+    for name in ("A_1", "A_2", "B_1"):
+        with as_file(files("pydicom") / "data" / "test_files" / "CT_small.dcm") as slice_:
+            dataset = pydicom.dcmread(slice_)
+        dataset.PatientID = "Anonymous"
+        dataset.save_as(studies / f"{name}.dcm")
+    datastore = studies_folder(str(studies))
+
+    def patients(**options):
+        seen = survey(datastore, TrainOptions(**options), home).seen
+        return [seen[name].patient for name in ("A_1", "A_2", "B_1")]
+
+    assert len(set(patients())) == len(set(patients(patient_from="+"))) == 1
+    first, second, other = patients(patient_from="_")
+    assert first == second != other
+    datastore.update_image_info("A_1", {"patient": "told"})
+    assert len(set(patients(patient_from="_"))) == 3
 
 
 class Counting:

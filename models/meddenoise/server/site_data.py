@@ -130,8 +130,8 @@ def split(examples: Sequence[Example]) -> dict[str, str]:
     """A name for each patient by which it is held back from training or not, with both in every modality.
 
     The split is that of training.slices, by the SHA-256 of the name, which holds back about a seventh. Where this would
-    leave a modality without a patient on one side, as it does with two patients, the one nearest to that side goes
-    there: it gets a name that does.
+    leave a modality without a patient on one side, as it does with two patients, the one with the fewest slices is held
+    back, or the one with the most is trained on: it gets a name that does.
 
     Raises:
         InputError: A modality has fewer than two patients, or patients with several modalities cannot be parted.
@@ -140,6 +140,9 @@ def split(examples: Sequence[Example]) -> dict[str, str]:
     for one in examples:
         patients.setdefault(one.looked.modality, set()).add(one.looked.patient)
     subjects = {patient: patient for members in patients.values() for patient in members}
+    slices: Counter[tuple[str, str]] = Counter()
+    for looked in {one.image: one.looked for one in examples}.values():
+        slices[looked.modality, looked.patient] += looked.slices
     for _ in range(len(patients) + 1):
         wrong = {m: sides for m, sides in _sides(patients, subjects).items() if 0 in sides.values()}
         if not wrong:
@@ -152,23 +155,19 @@ def split(examples: Sequence[Example]) -> dict[str, str]:
                 f"{modality} images of 1 patient are too few: at least 2 patients are needed, 1 to train on and 1 to "
                 f"compare the models on{others}"
             )
-        nearest = (min if sides[True] == 0 else max)(members, key=_number)
-        subjects[nearest] = _renamed(nearest, held_back=sides[True] == 0)
+        moved = (min if sides[True] == 0 else max)(members, key=lambda patient: (slices[modality, patient], patient))
+        subjects[moved] = _renamed(moved, held_back=sides[True] == 0)
     raise InputError("the patients have several modalities and cannot be parted in each; train on one modality alone")
 
 
 def _sides(patients: Mapping[str, set[str]], subjects: Mapping[str, str]) -> dict[str, dict[bool, int]]:
     """How many patients of each modality are held back (True) and trained on (False)."""
-    counted = {m: Counter(is_validation(subjects[patient]) for patient in members) for m, members in patients.items()}
-    return {m: {True: count[True], False: count[False]} for m, count in counted.items()}
+    held = {m: [is_validation(subjects[patient]) for patient in members] for m, members in patients.items()}
+    return {m: {side: sides.count(side) for side in (True, False)} for m, sides in held.items()}
 
 
 def _renamed(patient: str, *, held_back: bool) -> str:
     return next(name for name in (f"{patient}-{i}" for i in range(10_000)) if is_validation(name) is held_back)
-
-
-def _number(patient: str) -> str:
-    return hashlib.sha256(patient.encode()).hexdigest()
 
 
 def _pairs(usable: Mapping[str, Looked]) -> list[Example]:

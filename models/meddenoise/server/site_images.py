@@ -82,7 +82,13 @@ class Looked:
 
 
 def look_at(
-    path: Path, partners: Mapping[str, Path], clean: set[str], *, named: str, modality: Modality | None = None
+    path: Path,
+    partners: Mapping[str, Path],
+    clean: set[str],
+    *,
+    told: str,
+    otherwise: str,
+    modality: Modality | None = None,
 ) -> Looked:
     """Read an image and its partners, and tell what they can be used for; nothing that is wrong with them is raised.
 
@@ -90,7 +96,8 @@ def look_at(
         path: File, or folder of one DICOM series.
         partners: The partners' files or folders by tag.
         clean: Tags of the clean ones.
-        named: The patient's name where no DICOM header says it.
+        told: The patient's name where somebody said it, else ""; a DICOM header counts less, as it may be anonymous.
+        otherwise: Name where no DICOM header says it either.
         modality: That of the images to train on; None for any.
     """
     try:
@@ -102,7 +109,7 @@ def look_at(
     except InputError as error:
         return Looked(problem=_without_folder(error, path))
     slices, voxels = volume.array.shape[volume.slicing_axis], int(volume.array.size)
-    patient = _pseudonym(_patient(path) or named)
+    patient = _pseudonym(told or _patient(path) or otherwise)
     if modality is not None and volume.modality != modality:
         return Looked(patient, volume.modality, slices, voxels, problem=f"is {volume.modality}, not {modality}")
     noise, correlated = noise_of(volume)

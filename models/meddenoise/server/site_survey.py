@@ -23,7 +23,7 @@ from meddenoise.server.train_options import TrainOptions
 
 SEEN = "seen.json"
 """In the folder of trainings: what was seen of each image."""
-DEFINITION = 1
+DEFINITION = 2
 """Raised whenever something else is looked at, so that all images are looked at anew."""
 SAVE_SECONDS = 5.0
 
@@ -180,17 +180,18 @@ def _stamp(datastore: Any, image: str, tags: Tags, options: TrainOptions) -> str
         (tag, datastore.stamp(tag) if remote else datastore.stamp(image, tag), clean)
         for tag, clean in sorted(tags.items())
     ]
-    named = _named(datastore, image, options)
-    facts = [DEFINITION, datastore.name(), image, datastore.stamp(image), of_tags, named, options.modality]
+    told = _told(datastore, image, options)
+    facts = [DEFINITION, datastore.name(), image, datastore.stamp(image), of_tags, told, options.modality]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _named(datastore: Any, image: str, options: TrainOptions) -> str:
-    """The patient's name where no DICOM header says it: what was told with the upload, else from the image's id."""
+def _told(datastore: Any, image: str, options: TrainOptions) -> str:
+    """The patient's name as it was told with the upload, else by the image's id; "" where nothing was said."""
     told = datastore.get_image_info(image).get("patient")
     if told:
         return str(told)
-    return image.split(options.patient_from, maxsplit=1)[0] if options.patient_from else image
+    named = options.patient_from and options.patient_from in image
+    return image.split(options.patient_from, maxsplit=1)[0] if named else ""
 
 
 def _look(datastore: Any, image: str, tags: Tags, options: TrainOptions) -> Looked:
@@ -198,7 +199,8 @@ def _look(datastore: Any, image: str, tags: Tags, options: TrainOptions) -> Look
         _path(datastore, image, None),
         {tag: _path(datastore, image, tag) for tag in tags},
         {tag for tag, clean in tags.items() if clean},
-        named=_named(datastore, image, options),
+        told=_told(datastore, image, options),
+        otherwise=image,
         modality=options.modality,
     )
 

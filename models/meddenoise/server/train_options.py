@@ -41,8 +41,8 @@ class TrainOptions:
         noise_high: Largest strength.
         self_supervised: Whether noisy images alone are learned from as they are; "auto" decides by their noise.
         modality: Of the images to train on; None for all.
-        patient_from: Text that ends the patient's name in an image's id, such as "_"; "" for an id a patient. DICOM
-            says its patient itself.
+        patient_from: Text that ends the patient's name in an image's id, such as "_"; "" for the patient that DICOM
+            says, or an id a patient where there is none. What was told with an upload counts before both.
         clean_series: Words in the description of those series of a PACS that are the clean partners, in the same study
             and place, of the others; "" for none.
         max_images: Most images to train on; more are thinned out evenly.
