@@ -28,6 +28,7 @@ TEST = [
     *SERVER,
     "pytest>=8",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
     "scikit-image>=0.22",
     "httpx>=0.27",
     "nibabel>=5",

@@ -6,6 +6,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # side by side with others, threads hinder more than they help
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start, too
+
 import pytest
 import torch
 from pydicom.data import get_testdata_file
