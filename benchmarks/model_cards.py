@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from common import RESULTS, table
+from distillation_report import curve_of_card
 from peers import AWARE
 
 from meddenoise import weights
@@ -83,6 +85,25 @@ def networks_text() -> str:
     return f"## Networks\n\n{text}\n\n{table(head, rows)}\n"
 
 
+def stages_text(name: str, stages: list[dict[str, Any]]) -> str:
+    """Sizes of all stages with their scores on held-back patches of the training's own mix, and the pruning's curve."""
+    rows = [
+        [
+            stage["stage"] + ("" if stage.get("kept", True) else " (too much, not kept)"),
+            *(f"{stage['steps']:,}", f"{stage['parameters']:,}", f"{stage['gmac']:.3f}"),
+            f"{stage['psnr']:.2f} / {stage['ssim']:.3f}" if "psnr" in stage else "",
+        ]
+        for stage in stages
+    ]
+    text = "Stages, with PSNR in dB and SSIM on the same held-back patches of the training's mix:\n\n" + table(
+        ["stage", "steps", "parameters", "GMAC", "PSNR / SSIM"], rows
+    )
+    if sum(stage["stage"].startswith("prune") for stage in stages) == 0:
+        return text + "\n"
+    curve = os.path.relpath(curve_of_card(name), INDEX.parent)
+    return f"{text}\n\nQuality against cost (`python benchmarks/distillation.py --card {name}`):\n\n![curve]({curve})\n"
+
+
 def card_text(name: str) -> str:
     """One model's section."""
     card = weights.read_card(name)
@@ -107,11 +128,12 @@ def card_text(name: str) -> str:
         facts.append(["colour", "8-bit red, green and blue"])
     volumes = "\n".join(f"- {line}" for line in card.training["volumes"])
     measured = "\n".join(f"- {line}" for line in figures(name))
+    stages = stages_text(name, card.training["stages"]) + "\n" if card.training.get("stages") else ""
     if remark := card.training.get("remark"):
         facts.append(["remark", remark])
     return (
         f"## {name}\n\n{card.description}. Research use, not a medical device.\n\n{table(['', ''], facts)}\n\n"
-        f"Measured:\n\n{measured}\n\nTrained on {card.training['slices']:,} slices of:\n\n{volumes}\n"
+        f"Measured:\n\n{measured}\n\n{stages}Trained on {card.training['slices']:,} slices of:\n\n{volumes}\n"
     )
 
 
