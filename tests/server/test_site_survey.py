@@ -124,6 +124,15 @@ def test_patient_comes_from_what_was_told_or_from_the_name(studies, home):
     assert len({one.patient for one in told.values()}) == 2
 
 
+def test_modality_that_was_told_with_the_upload_counts(studies, home):
+    datastore = studies_folder(str(studies))
+    assert survey(datastore, AUTO, home).seen["P1"].modality == "CT"
+    datastore.update_image_info("P1", {"modality": "PET"})
+    datastore.update_image_info("P2", {"modality": "nonsense"})
+    seen = survey(datastore, AUTO, home).seen
+    assert [seen[name].modality for name in ("P0", "P1", "P2")] == ["CT", "PET", "CT"]
+
+
 def test_patient_that_was_told_counts_before_the_name_that_dicom_says(tmp_path, home):
     studies = tmp_path / "studies"
     studies.mkdir()

@@ -29,6 +29,13 @@ def test_info_shows_what_can_be_trained_and_with_which_options(server):
     assert "distil" not in trainers["two_stage"]["config"]
 
 
+def test_options_are_explained_for_clients_that_show_them(server):
+    said = requests.get(f"{server.url}/train/options", timeout=60).json()
+    config = server.client.info()["trainers"]["gan"]["config"]
+    assert list(said["gan"]) == list(config)
+    assert "multiple of 16" in said["gan"]["patch"]
+
+
 @pytest.mark.parametrize(
     ("model", "params", "code", "sentence"),
     [

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from meddenoise.errors import OptionError
-from meddenoise.server.train_options import LADDER, TrainOptions, shown_to_clients
+from meddenoise.server.train_options import LADDER, TrainOptions, explained, shown_to_clients
 
 
 def test_what_is_shown_can_be_sent_back_as_it_is():
@@ -19,6 +19,15 @@ def test_choices_are_lists_whose_first_entry_is_the_default():
     assert shown["self_supervised"] == ["auto", "on", "off"]
     assert shown["modality"][0] == "auto"
     assert shown["publish"] is True
+
+
+@pytest.mark.parametrize("recipe", ["student", "two_stage", "gan"])
+def test_every_option_that_is_shown_is_explained(recipe):
+    said = explained(recipe)
+    assert list(said) == list(shown_to_clients(recipe))
+    assert said["patch"].startswith("Side of a patch in pixels, a multiple of 16")
+    assert said["minutes"].endswith("how long one takes here.")
+    assert all(text.endswith(".") and "  " not in text for text in said.values())
 
 
 def test_only_the_student_has_the_stages_of_distillation():

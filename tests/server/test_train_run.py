@@ -192,6 +192,14 @@ def test_status_tells_the_time_left_by_the_speed_so_far(tmp_path):
     assert 1 <= held["seconds_left"] <= 60
 
 
+def test_status_tells_the_losses_of_the_stage_as_json_can_hold_them(tmp_path):
+    told = Status(tmp_path / "status.json")
+    told.tracker()(Moment(10, 100, {"loss.l1": 0.25, "loss.odd": float("nan"), "rmse": 3.0}, {}))
+    assert told.read()["losses"] == {"l1": 0.25}
+    told.enter("comparing")
+    assert told.read()["losses"] == {}
+
+
 def test_damaged_status_counts_as_none(tmp_path):
     path = tmp_path / "status.json"
     path.write_text("{")

@@ -89,6 +89,7 @@ def look_at(
     told: str,
     otherwise: str,
     modality: Modality | None = None,
+    kind: Modality | None = None,
 ) -> Looked:
     """Read an image and its partners, and tell what they can be used for; nothing that is wrong with them is raised.
 
@@ -99,9 +100,10 @@ def look_at(
         told: The patient's name where somebody said it, else ""; a DICOM header counts less, as it may be anonymous.
         otherwise: Name where no DICOM header says it either.
         modality: That of the images to train on; None for any.
+        kind: The image's own modality where somebody said it; None for what the file says, else a guess.
     """
     try:
-        volume = read_volume(path)
+        volume = read_volume(path, modality=kind)
         if provenance_of(volume) is not None:
             return Looked(problem="is a result of MedDenoise", ours=True)
         if volume.colour:

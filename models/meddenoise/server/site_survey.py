@@ -20,6 +20,7 @@ from meddenoise.server.scores import REFERENCE, RESULT
 from meddenoise.server.site_data import SiteData, check_room, decide
 from meddenoise.server.site_images import Looked, Partner, look_at
 from meddenoise.server.train_options import TrainOptions
+from meddenoise.volume import MODALITIES, Modality
 
 SEEN = "seen.json"
 """In the folder of trainings: what was seen of each image."""
@@ -182,6 +183,7 @@ def _stamp(datastore: Any, image: str, tags: Tags, options: TrainOptions) -> str
     ]
     told = _told(datastore, image, options)
     facts = [DEFINITION, datastore.name(), image, datastore.stamp(image), of_tags, told, options.modality]
+    facts += [kind] if (kind := _kind(datastore, image)) else []
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -194,6 +196,12 @@ def _told(datastore: Any, image: str, options: TrainOptions) -> str:
     return image.split(options.patient_from, maxsplit=1)[0] if named else ""
 
 
+def _kind(datastore: Any, image: str) -> Modality | None:
+    """The modality as it was told with the upload, since many files do not say it; a PACS says its own."""
+    told = None if isinstance(datastore, PacsDatastore) else datastore.get_image_info(image).get("modality")
+    return next((modality for modality in MODALITIES if modality == told), None)
+
+
 def _look(datastore: Any, image: str, tags: Tags, options: TrainOptions) -> Looked:
     return look_at(
         _path(datastore, image, None),
@@ -202,6 +210,7 @@ def _look(datastore: Any, image: str, tags: Tags, options: TrainOptions) -> Look
         told=_told(datastore, image, options),
         otherwise=image,
         modality=options.modality,
+        kind=_kind(datastore, image),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, cast, get_args
@@ -152,6 +154,17 @@ def shown_to_clients(recipe: str) -> dict[str, Any]:
     }
     left_out = () if recipe == STUDENT else LADDER
     return {key: lists.get(key, value) for key, value in shown.items() if key not in left_out}
+
+
+def explained(recipe: str) -> dict[str, str]:
+    """What a recipe's options mean, for clients that show it: in the words of TrainOptions."""
+    said: dict[str, str] = {}
+    name = ""
+    for line in (inspect.getdoc(TrainOptions) or "").partition("Attributes:\n")[2].splitlines():
+        found = re.fullmatch(r" {4}(\w+): (.*)", line)
+        name, text = found.groups() if found else (name, line.strip())
+        said[name] = f"{said.get(name, '')} {text}".strip()
+    return {key: said[key] for key in shown_to_clients(recipe) if key in said}
 
 
 def _gpus(request: Mapping[str, Any]) -> str:

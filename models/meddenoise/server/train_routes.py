@@ -21,6 +21,7 @@ from monailabel.utils.async_tasks.utils import run_background_task, stop_backgro
 
 from meddenoise.server.problems import Problem, http_errors
 from meddenoise.server.train_job import at_work, looked_over, status
+from meddenoise.server.train_options import explained
 
 router = APIRouter(prefix=settings.MONAI_LABEL_API_STR, tags=["Train"])
 
@@ -66,6 +67,12 @@ def show(*, all: bool = False, check_if_running: bool = False) -> Any:
     if not known:
         raise Problem(404, "ServiceError", "no training was started yet")
     return [_shown(task) for task in known] if all else _shown(next((t for t in known if _runs(t)), known[-1]))
+
+
+@router.get("/train/options", summary="What the options of the trainings mean")
+def show_options() -> dict[str, dict[str, str]]:
+    """A sentence or two for every option that `/info` announces, by training and option."""
+    return {name: explained(name) for name in app_instance()._trainers}
 
 
 @router.delete("/train/", summary="Stop the training")

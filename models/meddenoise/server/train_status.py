@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 STATUS = "status.json"
 LINES = 20
 """Last lines that are kept."""
+LOSS = "loss."
+"""What the names of losses begin with among a moment's figures."""
 
 
 class Status:
@@ -46,7 +49,7 @@ class Status:
 
     def enter(self, stage: str) -> None:
         """Begin a stage, whose steps and time are not known yet."""
-        self.update(stage=stage, step=0, steps=0, seconds_left=None)
+        self.update(stage=stage, step=0, steps=0, seconds_left=None, losses={})
 
     def update(self, **facts: Any) -> None:
         """Change what is known."""
@@ -65,7 +68,7 @@ class Status:
         self.update(state=state, seconds_left=None, ended=_now(), **facts)
 
     def tracker(self) -> Hook:
-        """A hook that tells steps and the time left, by the speed since it was first called."""
+        """A hook that tells steps, losses by their names, and the time left, by the speed since it was first called."""
         first: tuple[int, float] | None = None
 
         def hook(moment: Moment) -> Mapping[str, float]:
@@ -74,7 +77,9 @@ class Status:
             first = first or (moment.step, now)
             done = moment.step - first[0]
             left = round((moment.steps - moment.step) * (now - first[1]) / done) if done else None
-            self.update(step=moment.step, steps=moment.steps, seconds_left=left)
+            losses = {key[len(LOSS) :]: value for key, value in moment.figures.items() if key.startswith(LOSS)}
+            finite = {name: value for name, value in losses.items() if math.isfinite(value)}  # JSON has no others
+            self.update(step=moment.step, steps=moment.steps, seconds_left=left, losses=finite)
             return {}
 
         return hook
