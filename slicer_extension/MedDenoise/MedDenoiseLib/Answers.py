@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from MedDenoiseLib.Errors import BrokenAnswer, TooOld, WrongService
@@ -49,6 +49,7 @@ class ServerInfo:
         models: In the order to show them; those that the server cannot use are left out.
         problems: Name and sentence for each model that should be there and cannot be used.
         device: Where it denoises ("cuda", "cpu"), "" where it does not say.
+        said: All of it, as it came.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ServerInfo:
     models: tuple[Model, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
     device: str = ""
+    said: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def serverInfo(said: Any, host: str) -> ServerInfo:
@@ -89,6 +91,7 @@ def serverInfo(said: Any, host: str) -> ServerInfo:
         models=tuple(_model(name, about, _recommended(usable)) for name, about in usable.items()),
         problems=tuple(problems.items()),
         device=_device(usable),
+        said=said,
     )
 
 

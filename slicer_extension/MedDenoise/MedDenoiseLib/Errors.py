@@ -78,7 +78,16 @@ class Busy(MedDenoiseError):
 
 
 class Refused(MedDenoiseError):
-    """Another 4xx: the server says in its own sentence what is wrong with the request."""
+    """Another 4xx: the server says in its own sentence what is wrong with the request.
+
+    Attributes:
+        status: The answer's; 0 where it was refused before it was sent.
+    """
+
+    def __init__(self, sentence: str = "", advice: str = "", status: int = 0) -> None:
+        """Takes the sentence, the way out and the status."""
+        super().__init__(sentence, advice)
+        self.status = status
 
 
 class ServerFailed(MedDenoiseError):

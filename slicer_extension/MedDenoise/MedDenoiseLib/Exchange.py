@@ -29,8 +29,19 @@ def writeForServer(node: Any, box: Box | None, path: str) -> None:
         path: Appears complete or not at all.
     """
     values = voxels(node)
-    values = np.ascontiguousarray(values[box.slices] if box else values)
-    toLps = RAS_TO_LPS @ gridOf(node, box)
+    writeNrrd(values[box.slices] if box else values, gridOf(node, box), path)
+
+
+def writeNrrd(values: np.ndarray, grid: np.ndarray, path: str) -> None:
+    """Writes voxels on a grid, and nothing else.
+
+    Args:
+        values: (slices, rows, columns).
+        grid: 4x4 IJK to RAS.
+        path: Appears complete or not at all.
+    """
+    values = np.ascontiguousarray(values)
+    toLps = RAS_TO_LPS @ grid
     vectors = " ".join(_vector(toLps[:3, axis]) for axis in range(3))
     header = [
         "NRRD0004",

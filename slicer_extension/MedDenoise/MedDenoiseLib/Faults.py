@@ -141,12 +141,13 @@ def _refusal(status: int, spoken: str, ours: bool, host: str, reason: str) -> Me
         return Refused(
             f"The image is too large for {host}: {spoken or reason}.",
             "Denoise a region of it, or ask the server's owner to allow more.",
+            status,
         )
     if status == 409 and "cancel" in spoken.lower():
         return Canceled(f"The request was canceled on {host}.", "Try again.")
     if status in (404, 405) and not ours:
         return WrongService(f"What answers at {host} is no MedDenoise server.", "Check the port and the path.")
-    return Refused(f"{host} refused: {spoken or f'{status} {reason}'}.", "")
+    return Refused(f"{host} refused: {spoken or f'{status} {reason}'}.", "", status)
 
 
 def isPage(response: http.client.HTTPResponse, body: bytes) -> bool:

@@ -14,6 +14,8 @@ from MedDenoiseLib.Errors import MedDenoiseError
 
 ROLE = "MedDenoise.Role"
 """Attribute of the volumes made by us: "denoised", "difference", "uncertainty" or "answer"."""
+MADE = "MedDenoise.Made"
+"""Attribute of the same volumes, which they keep where ROLE is taken away: no training may learn from them."""
 TOLERANCE = 0.02
 """How far, in voxels, two grids may be apart at any corner and still count as the same (files round numbers)."""
 
@@ -66,6 +68,7 @@ def makeVolume(scene: Any, name: str, like: Any, array: np.ndarray, role: str) -
     node.SetVoxelValueQuantity(like.GetVoxelValueQuantity())
     if role:
         node.SetAttribute(ROLE, role)
+        node.SetAttribute(MADE, role)
     node = scene.AddNode(node)
     node.SetAndObserveTransformNodeID(like.GetTransformNodeID())
     return node

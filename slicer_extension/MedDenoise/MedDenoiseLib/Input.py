@@ -33,7 +33,7 @@ def checkInput(node: Any) -> None:
         node: Any MRML node, or None where nothing is chosen. A sequence's current frame is the volume that the
             sequence browser shows.
     """
-    _checkKind(node)
+    checkKind(node)
     name = node.GetName()
     values = voxels(node)
     if values.dtype.kind == "f":
@@ -45,10 +45,32 @@ def checkInput(node: Any) -> None:
             )
 
 
+def checkKind(node: Any) -> None:
+    """Raises InputError, with the reason and the way out, unless it is a scalar volume; looks at no values."""
+    if node is None:
+        raise InputError("No volume is chosen.", "Load an image and choose it as the input.")
+    name = node.GetName()
+    for className, what, wayOut in KINDS:
+        if node.IsA(className):
+            raise InputError(f"{name} {what}; it cannot be denoised.", wayOut)
+    if not node.IsA("vtkMRMLScalarVolumeNode"):
+        raise InputError(f"{name} is no volume.", "Choose an image.")
+    image = node.GetImageData()
+    if image is None or not image.GetNumberOfPoints() or image.GetPointData().GetScalars() is None:
+        raise InputError(f"{name} is empty.", "Load the image again, or choose another.")
+    if image.GetNumberOfScalarComponents() != 1:
+        raise InputError(
+            f"{name} has {image.GetNumberOfScalarComponents()} values per voxel; it cannot be denoised.",
+            "Convert it to a volume with one value per voxel.",
+        )
+    if node.GetAttribute(ROLE) in ("difference", "uncertainty"):
+        raise InputError(f"{name} is a map made by this module, no image.", "Choose the image it was made from.")
+
+
 def canDenoise(node: Any) -> bool:
     """Whether the node is of the right kind; values are not looked at, so it is fast."""
     try:
-        _checkKind(node)
+        checkKind(node)
     except InputError:
         return False
     return True
@@ -105,27 +127,6 @@ def isSequenceFrame(node: Any) -> bool:
     """Whether a sequence browser swaps the voxels of this volume as the user browses."""
     browsers = nodesOf(node.GetScene(), "vtkMRMLSequenceBrowserNode") if node.GetScene() else []
     return any(browser.IsProxyNodeID(node.GetID()) for browser in browsers)
-
-
-def _checkKind(node: Any) -> None:
-    if node is None:
-        raise InputError("No volume is chosen.", "Load an image and choose it as the input.")
-    name = node.GetName()
-    for className, what, wayOut in KINDS:
-        if node.IsA(className):
-            raise InputError(f"{name} {what}; it cannot be denoised.", wayOut)
-    if not node.IsA("vtkMRMLScalarVolumeNode"):
-        raise InputError(f"{name} is no volume.", "Choose an image.")
-    image = node.GetImageData()
-    if image is None or not image.GetNumberOfPoints() or image.GetPointData().GetScalars() is None:
-        raise InputError(f"{name} is empty.", "Load the image again, or choose another.")
-    if image.GetNumberOfScalarComponents() != 1:
-        raise InputError(
-            f"{name} has {image.GetNumberOfScalarComponents()} values per voxel; it cannot be denoised.",
-            "Convert it to a volume with one value per voxel.",
-        )
-    if node.GetAttribute(ROLE) in ("difference", "uncertainty"):
-        raise InputError(f"{name} is a map made by this module, no image.", "Choose the image it was made from.")
 
 
 def _shownIds(scene: Any) -> list[str]:

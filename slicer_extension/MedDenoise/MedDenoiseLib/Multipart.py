@@ -21,20 +21,21 @@ class Upload:
     Args:
         params: Text of the field.
         path: The file.
+        field: Name of the field that holds the file.
 
     Attributes:
         contentType: For the header.
         length: Bytes of the whole form.
     """
 
-    def __init__(self, params: str, path: str) -> None:
+    def __init__(self, params: str, path: str, field: str = "file") -> None:
         """Reads no more of the file than its size."""
         boundary = uuid.uuid4().hex
         self.contentType = f"multipart/form-data; boundary={boundary}"
         self._path = path
         self._head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="params"\r\n\r\n{params}\r\n'
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="image.nrrd"\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="image.nrrd"\r\n'
             "Content-Type: application/octet-stream\r\n\r\n"
         ).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()

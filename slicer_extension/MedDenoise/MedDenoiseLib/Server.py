@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import ssl
 import time
 from typing import Any, Callable
 
 from MedDenoiseLib.Address import hostOf
-from MedDenoiseLib.Connection import Connection, Patience
+from MedDenoiseLib.Connection import AnsweredEarly, Connection, Patience
 from MedDenoiseLib.Errors import ConsentMissing, MedDenoiseError, Unauthorized, UntrustedCertificate, WrongService
 from MedDenoiseLib.Faults import connectionFault, isPage, jsonOf, loginPage, otherScheme, statusFault
+from MedDenoiseLib.Multipart import Upload
 
 LARGEST_TEXT = 4 * 1024 * 1024
 FAREWELL = 0.6
@@ -60,32 +62,67 @@ class Server:
         connection.patience.stage = "sending"
         connection.endheaders()
 
-    def ask(self, method: str, route: str, patience: Patience) -> Any:
+    def send(
+        self,
+        connection: Connection,
+        method: str,
+        route: str,
+        upload: Upload,
+        sent: Callable[[int], None],
+        **headers: str,
+    ) -> None:
+        """Connect and send a request with a form, up to where the server answers or hangs up; its answer says why.
+
+        Args:
+            connection: Not yet used.
+            method: "POST" or "PUT".
+            route: With its query.
+            upload: The form.
+            sent: Called with the bytes that were sent so far.
+            headers: Further ones; an underscore stands for a hyphen.
+        """
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        named.update({"Content-Type": upload.contentType, "Content-Length": str(upload.length)})
+        self.begin(connection, method, route, named)
+        done = 0
+        try:
+            for piece in upload.chunks():
+                connection.sock.raiseIfAnswered()
+                connection.sock.sendall(piece)
+                done += len(piece)
+                sent(done)
+        except (AnsweredEarly, BrokenPipeError, ConnectionResetError):
+            return
+        connection.patience.stage = "waiting"
+
+    def ask(self, method: str, route: str, patience: Patience, body: dict[str, Any] | None = None) -> Any:
         """One short question over a connection of its own; returns the JSON of the answer."""
         with self.connection(patience) as connection:
-            return self.askOver(connection, method, route)
+            return self.askOver(connection, method, route, body)
 
-    def askOver(self, connection: Connection, method: str, route: str) -> Any:
-        """One short question; returns the JSON of the answer.
+    def askOver(self, connection: Connection, method: str, route: str, body: dict[str, Any] | None = None) -> Any:
+        """One short question, with a JSON body where one is given; returns the JSON of the answer.
 
         Raises:
             MedDenoiseError: Of the kind that says why there is none.
         """
-        try:
-            self.begin(connection, method, route)
-            connection.patience.stage = "waiting"
-            with connection.getresponse() as response:
-                connection.patience.stage = "receiving"
-                return self.checked(response)
-        except (OSError, http.client.HTTPException) as error:
-            raise connectionFault(error, self.address, connection.patience.stage) from error
+        return self._answerTo(connection, method, route, self.checked, body)
+
+    def fetch(self, route: str, patience: Patience) -> bytes:
+        """The content of a small file.
+
+        Raises:
+            MedDenoiseError: Of the kind that says why there is none.
+        """
+        with self.connection(patience) as connection:
+            return self._answerTo(connection, "GET", route, self._content)
 
     def checked(self, response: http.client.HTTPResponse) -> Any:
         """The JSON of an answer; raises the error that its status means."""
-        body = response.read(LARGEST_TEXT)
-        if not 200 <= response.status < 300:
-            raise statusFault(response, body, self.address)
+        body = self._content(response)
         said = jsonOf(body)
+        if body.strip() == b"null":
+            return None
         if said is None and isPage(response, body):
             raise loginPage(self.address)
         if said is None:
@@ -110,6 +147,34 @@ class Server:
                 patience.check()
                 return
         raise WrongService(f"{self.host} speaks https at this port, not http.", f"Enter {secure} instead.")
+
+    def _answerTo(
+        self,
+        connection: Connection,
+        method: str,
+        route: str,
+        read: Callable[[http.client.HTTPResponse], Any],
+        body: dict[str, Any] | None = None,
+    ) -> Any:
+        content = b"" if body is None else json.dumps(body).encode()
+        headers = {"Content-Length": str(len(content))} if method in ("POST", "PUT") else {}
+        headers.update({} if body is None else {"Content-Type": "application/json"})
+        try:
+            self.begin(connection, method, route, headers)
+            connection.sock.sendall(content)
+            connection.patience.stage = "waiting"
+            with connection.getresponse() as response:
+                connection.patience.stage = "receiving"
+                return read(response)
+        except (OSError, http.client.HTTPException) as error:
+            raise connectionFault(error, self.address, connection.patience.stage) from error
+
+    def _content(self, response: http.client.HTTPResponse) -> bytes:
+        """What an answer holds, as far as LARGEST_TEXT goes; raises the error that its status means."""
+        body = response.read(LARGEST_TEXT)
+        if not 200 <= response.status < 300:
+            raise statusFault(response, body, self.address)
+        return body
 
     def _connection(self, address: str, patience: Patience) -> Connection:
         if not self._consented(self.host):

@@ -21,18 +21,28 @@ class ServerPanel:
         secrets: Tokens; live in memory.
         makeClient: makeClient(address, token, certificate file or "", consented) gives a client.
         ask: ask(question) -> bool, a question with Yes and No.
+        words: Has consentQuestion(host, local, unencrypted) and connected(info), as Texts has.
 
     Attributes:
         info: What the connected server said of itself; None while there is none.
         whenChanged: called when `info` was reset or an agreement was withdrawn.
     """
 
-    def __init__(self, ui: Any, settings: Any, secrets: Any, makeClient: Callable, ask: Callable[[str], bool]):
+    def __init__(
+        self,
+        ui: Any,
+        settings: Any,
+        secrets: Any,
+        makeClient: Callable,
+        ask: Callable[[str], bool],
+        words: Any = Texts,
+    ):
         self.ui = ui
         self.settings = settings
         self.secrets = secrets
         self._makeClient = makeClient
         self._ask = ask
+        self._words = words
         self.info: Any = None
         self.whenChanged: Callable[[], None] = lambda: None
         address = settings.address or Links.DEFAULT_SERVER
@@ -58,7 +68,7 @@ class ServerPanel:
         address = serverAddress(self.ui.addressBox.property("currentText"))
         host = hostOf(address)
         if not self.settings.hasAgreed(host):
-            if not self._ask(Texts.consentQuestion(host, isThisMachine(host), _isOpen(address))):
+            if not self._ask(self._words.consentQuestion(host, isThisMachine(host), _isOpen(address))):
                 raise ConsentMissing(host)
             self.settings.agree(host)
             self._showConsent()
@@ -74,7 +84,7 @@ class ServerPanel:
         address = serverAddress(self.ui.addressBox.property("currentText"))
         self.settings.address = address
         self._fill(address)
-        self.say(Texts.connected(info))
+        self.say(self._words.connected(info))
         self.whenChanged()
 
     def say(self, text: str) -> None:

@@ -29,12 +29,13 @@ class Settings:
 
     Args:
         store: For example qt.QSettings().
+        agreements: Under which key the agreements are kept: what a host may do with images is agreed to one by one.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, agreements: str = "agreedHosts") -> None:
         """Reads the agreements, which are asked for from other threads than the store's."""
-        self._store = store
-        self._agreed = tuple(self._list("agreedHosts"))
+        self._store, self._agreements = store, agreements
+        self._agreed = tuple(self._list(agreements))
 
     @property
     def addresses(self) -> list[str]:
@@ -92,7 +93,7 @@ class Settings:
 
     def _keepAgreed(self, hosts: tuple[str, ...]) -> None:
         self._agreed = hosts
-        self._keep("agreedHosts", list(hosts))
+        self._keep(self._agreements, list(hosts))
 
     def _list(self, key: str) -> list[str]:
         """One text with blanks between: QSettings gives lists of one back as a text, and no entry has a blank."""

@@ -11,7 +11,7 @@ from typing import Any, Callable
 from urllib.parse import quote
 
 from MedDenoiseLib.Answers import result
-from MedDenoiseLib.Connection import CHUNK, SLICE, AnsweredEarly, Connection
+from MedDenoiseLib.Connection import CHUNK, SLICE, Connection
 from MedDenoiseLib.Errors import BrokenAnswer, Canceled, MedDenoiseError
 from MedDenoiseLib.Faults import connectionFault, jsonOf, timeout
 from MedDenoiseLib.Multipart import Download, Field, FileSink, Upload, unwritable
@@ -95,19 +95,15 @@ class Transfer:
             time.sleep(min(SLICE, left))
 
     def _send(self, connection: Connection, route: str, name: str, upload: Upload) -> None:
-        headers = {"Content-Type": upload.contentType, "Content-Length": str(upload.length), "X-Request-ID": name}
-        sent = 0
         self._tell("sending", 0.0)
-        self._server.begin(connection, "POST", route, headers)
-        try:
-            for piece in upload.chunks():
-                connection.sock.raiseIfAnswered()
-                connection.sock.sendall(piece)
-                sent += len(piece)
-                self._tellBytes("sending", sent, upload.length)
-        except (AnsweredEarly, BrokenPipeError, ConnectionResetError):
-            return  # what it answered, if anything, says why
-        connection.patience.stage = "waiting"
+        self._server.send(
+            connection,
+            "POST",
+            route,
+            upload,
+            lambda sent: self._tellBytes("sending", sent, upload.length),
+            X_Request_ID=name,
+        )
 
     def _wait(self, connection: Connection, name: str) -> http.client.HTTPResponse:
         self._tell("waiting")

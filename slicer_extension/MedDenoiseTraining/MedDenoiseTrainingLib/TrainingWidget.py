@@ -1,0 +1,354 @@
+"""The page of a server's administrator: upload, train, watch, choose versions, without keeping Slicer waiting."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from typing import Any, Callable
+
+import qt
+import slicer
+
+from MedDenoiseLib import Texts
+from MedDenoiseLib.Errors import MedDenoiseError
+from MedDenoiseLib.I18n import tr as _
+from MedDenoiseLib.Runner import CONNECTING, IDLE, RUNNING, TICK_MILLISECONDS, Runner
+from MedDenoiseLib.ServerPanel import ServerPanel
+from MedDenoiseLib.Settings import SessionSecrets, Settings
+from MedDenoiseTrainingLib import TrainingTexts
+from MedDenoiseTrainingLib.PicturePanel import PicturePanel
+from MedDenoiseTrainingLib.Pseudonyms import Pseudonyms
+from MedDenoiseTrainingLib.TrainingClient import Overview, TrainingClient
+from MedDenoiseTrainingLib.TrainingPanel import TrainingPanel
+from MedDenoiseTrainingLib.UploadPanel import UploadPanel
+from MedDenoiseTrainingLib.VersionsPanel import VersionsPanel
+from MedDenoiseTrainingLib.Watch import Watch
+
+AGREEMENTS = "agreedTrainingHosts"
+"""Who may get an image to denoise it may not therefore keep images to train on them."""
+UPLOADING, STARTING, CHANGING = "uploading", "starting", "changing"
+"""What the runner does where it is RUNNING."""
+
+
+@dataclass
+class Surroundings:
+    """What the page needs of the application; tests bring their own.
+
+    Attributes:
+        scene: The vtkMRMLScene.
+        applicationLogic: For the volume that the user looks at.
+        settings: What is kept on disk.
+        pseudonyms: Names the patients.
+        secrets: What is kept in memory only.
+        makeClient: makeClient(address, token, certificate file or "", consented) gives a TrainingClient.
+        ask: ask(question) -> bool.
+    """
+
+    scene: Any
+    applicationLogic: Any
+    settings: Any
+    pseudonyms: Any
+    secrets: Any
+    makeClient: Callable
+    ask: Callable[[str], bool]
+
+
+class TrainingWidget:
+    """Wires the sections to the runner, and decides what can be pressed.
+
+    Args:
+        widget: The loaded MedDenoiseTraining.ui.
+        ui: Its widgets by name.
+        around: What it needs of the application.
+
+    Attributes:
+        runner: Runs what the user asked for.
+        watch: Asks how far the training is while the page is shown.
+    """
+
+    def __init__(self, widget: Any, ui: Any, around: Surroundings):
+        self.widget, self.ui = widget, ui
+        self._ask = around.ask
+        self._folder = self._what = ""
+        self._client: Any = None
+        self._shown = True
+        self._timer = qt.QTimer()
+        self._timer.setInterval(TICK_MILLISECONDS)
+        self.runner = Runner(self._timer)
+        self._timer.timeout.connect(self.runner.tick)
+        self.watch = Watch(self._onTold, self._onNotTold)
+        self.server = ServerPanel(ui, around.settings, around.secrets, around.makeClient, around.ask, TrainingTexts)
+        self.upload = UploadPanel(ui, around.scene, around.applicationLogic, around.pseudonyms)
+        self.training = TrainingPanel(ui)
+        self.versions = VersionsPanel(ui)
+        self.pictures = PicturePanel(ui, lambda: self._client.picture if self._client is not None else None)
+        self.runner.whenStateChanged = self.upload.whenChanged = self.training.whenChanged = self.update
+        self.runner.whenProgressed = self.upload.progress
+        self.server.whenChanged = self._onServer
+        self.versions.whenChanged = self._onVersion
+        for button, action in (
+            (ui.connectButton, self._onConnect),
+            (ui.uploadButton, self._onUpload),
+            (ui.trainButton, self._onTrain),
+            (ui.refreshButton, self._onRefresh),
+            (ui.activateButton, self._onActivate),
+            (ui.rollBackButton, self._onRollBack),
+            (ui.deleteButton, self._onDelete),
+        ):
+            button.clicked.connect(action)
+        self.update()
+
+    @classmethod
+    def inSlicer(cls, path: str) -> TrainingWidget:
+        """The page as the application shows it.
+
+        Args:
+            path: MedDenoiseTraining.ui.
+        """
+        widget = slicer.util.loadUI(path)
+        around = Surroundings(
+            scene=slicer.mrmlScene,
+            applicationLogic=slicer.app.applicationLogic(),
+            settings=Settings(qt.QSettings(), AGREEMENTS),
+            pseudonyms=Pseudonyms(qt.QSettings()),
+            secrets=SessionSecrets(),
+            makeClient=makeClient,
+            ask=lambda question: slicer.util.confirmYesNoDisplay(question, windowTitle="MedDenoise Training"),
+        )
+        return cls(widget, slicer.util.childWidgetVariables(widget), around)
+
+    def enter(self) -> None:
+        """The module is shown: look at the training again."""
+        self._shown = True
+        self.upload.preselect()
+        if self._client is not None:
+            self.watch.begin(self._client)
+
+    def exit(self) -> None:
+        """Another module is shown; what was asked for goes on, and the training is not watched meanwhile."""
+        self._shown = False
+        self.watch.end()
+
+    def cleanup(self) -> None:
+        """The page goes away for good. Safe to call twice."""
+        self._client = None
+        self.watch.end()
+        self.pictures.stop()
+        self._abandon()
+        self.upload.release()
+
+    def onSceneStartClose(self, *_args: Any) -> None:
+        """The scene goes away: an upload from it stops; a training is the server's and goes on."""
+        if self._doing(UPLOADING):
+            self._abandon()
+            self.upload.say("")
+
+    def update(self) -> None:
+        """Enable what can be pressed, and say of the rest why not."""
+        ui, state = self.ui, self.runner.state
+        ui.connectButton.setEnabled(state in (IDLE, CONNECTING))
+        ui.connectButton.setText(_("Cancel") if state == CONNECTING else _("&Connect"))
+        for widget in (ui.addressBox, ui.tokenEdit, ui.certificateEdit, ui.withdrawButton):
+            widget.setEnabled(state == IDLE)
+        refusal = self._refusal()
+        self.upload.enable(refusal, self._doing(UPLOADING), canceling=state != RUNNING)
+        self.training.enable(refusal, self._doing(STARTING), canceling=state != RUNNING)
+        self.versions.enable(refusal)
+
+    def _doing(self, what: str) -> bool:
+        return self.runner.state not in (IDLE, CONNECTING) and self._what == what
+
+    def _refusal(self) -> str:
+        """Why nothing can be asked of the server now, "" where something can."""
+        if self._client is None:
+            return _("Connect to a server first.")
+        return _("Wait until the server has answered.") if self.runner.state != IDLE else ""
+
+    def _do(self, what: str, say: Callable[[str], None], work: Callable, whenDone: Callable[[Any], None]) -> None:
+        """Run work(progress, canceled); what goes wrong is told by ``say``."""
+        self._what = what
+        self.runner.start(RUNNING, work, whenDone, lambda error: self._failed(say, error))
+
+    def _failed(self, say: Callable[[str], None], error: Exception) -> None:
+        self._removeFolder()
+        say(Texts.inWords(error))
+        self.update()
+        self.watch.look()
+
+    def _onConnect(self, *_args: Any) -> None:
+        if self.runner.state == CONNECTING:
+            self.runner.cancel()
+            return
+        self.server.forget()
+        try:
+            client = self.server.client()
+        except MedDenoiseError as error:
+            self.server.say(Texts.inWords(error))
+            return
+        self.server.say(_("Connecting…"))
+        self.runner.start(
+            CONNECTING,
+            lambda _progress, canceled: client.overview(canceled),
+            lambda overview: self._onConnected(client, overview),
+            lambda error: self.server.say(Texts.inWords(error)),
+        )
+
+    def _onConnected(self, client: Any, overview: Overview) -> None:
+        self._client = client
+        self.server.connected(overview)
+
+    def _onServer(self) -> None:
+        """A server was connected to, or is no longer."""
+        overview = self.server.info
+        if overview is None:
+            self._client = None
+            self.watch.end()
+            self.training.forget()
+            self.versions.setModels(())
+            self.versions.say("")
+        else:
+            self._take(overview)
+        self.update()
+
+    def _take(self, overview: Overview) -> None:
+        """Show all that a server said."""
+        self.training.setTrainers(overview.trainers)
+        self.versions.setModels(overview.models)
+        self._show(overview.training)
+
+    def _show(self, training: Any) -> None:
+        """Show how far the training is, and ask again later."""
+        self.training.show(training)
+        if self._shown:
+            self.watch.begin(self._client)
+            self.watch.again(soon=self.training.running)
+        self.update()
+
+    def _onTold(self, training: Any) -> None:
+        """The watch has news; where a training has ended, there may be a new version."""
+        ended = self.training.running and not (training is not None and training.running)
+        self.training.show(training)
+        self.update()
+        if ended and self.runner.state == IDLE:
+            self._onRefresh()
+
+    def _onNotTold(self, error: Exception) -> None:
+        self.training.show(None, Texts.inWords(error))
+
+    def _onUpload(self, *_args: Any) -> None:
+        if self._doing(UPLOADING):
+            self.runner.cancel()
+            self.upload.say(_("Canceling…"))
+            return
+        client, self._folder = self._client, tempfile.mkdtemp(prefix="MedDenoise-")
+        try:
+            deposit = self.upload.deposit(self._folder)
+        except Exception as error:
+            self._failed(self.upload.say, error)
+            return
+
+        def work(progress: Callable, canceled: Callable[[], bool]) -> Overview:
+            client.store(deposit, progress, canceled)
+            return client.overview()
+
+        self.upload.say(_("Sending…"))
+        self._do(UPLOADING, self.upload.say, work, lambda overview: self._onStored(deposit, overview))
+
+    def _onStored(self, deposit: Any, overview: Overview) -> None:
+        self._removeFolder()
+        self.upload.stored()
+        self._take(overview)
+        self.upload.say(TrainingTexts.stored(deposit.name, bool(deposit.partnerPath), overview))
+
+    def _onTrain(self, *_args: Any) -> None:
+        client, panel = self._client, self.training
+        if self._doing(STARTING):
+            self.runner.cancel()
+        elif panel.running:
+            panel.say(_("Stopping…"))
+            self._do(CHANGING, panel.say, lambda _p, canceled: _stopped(client, canceled), self._onStopped)
+        else:
+            try:
+                name, values = panel.trainer.name, panel.form.values()
+            except MedDenoiseError as error:
+                panel.say(Texts.inWords(error))
+                return
+            panel.say(_("The server looks at its images…"))
+            self._do(
+                STARTING,
+                panel.say,
+                lambda _p, canceled: (client.start(name, values, canceled), client.training(canceled)),
+                self._onStarted,
+            )
+
+    def _onStarted(self, told: tuple) -> None:
+        data, training = told
+        self.training.say(TrainingTexts.started(data))
+        self._show(training)
+
+    def _onStopped(self, told: tuple) -> None:
+        wasOurs, training = told
+        self._show(training)
+        elsewhere = _("This training was not started by this server, which cannot stop it.")
+        self.training.say(elsewhere if not wasOurs and self.training.running else "")
+
+    def _onRefresh(self, *_args: Any) -> None:
+        self._change(lambda _canceled: None, "")
+
+    def _onActivate(self, *_args: Any) -> None:
+        client, model, version = self._client, self.versions.model, self.versions.version
+        said = _("Version {version} is used from now on.").format(version=version.number)
+        self._change(lambda canceled: client.activate(model.model, version.name, canceled), said)
+
+    def _onRollBack(self, *_args: Any) -> None:
+        client, model = self._client, self.versions.model.model
+        self._change(lambda canceled: client.rollBack(model, canceled), _("Rolled back."), follow=True)
+
+    def _onDelete(self, *_args: Any) -> None:
+        client, model, version = self._client, self.versions.model.model, self.versions.version
+        if self._ask(TrainingTexts.deleteQuestion(model, version.number, client.host)):
+            said = _("Version {version} was deleted.").format(version=version.number)
+            self._change(lambda canceled: client.delete(model, version.name, canceled), said, follow=True)
+
+    def _change(self, work: Callable, said: str, follow: bool = False) -> None:
+        """Do something about versions, then show what there is; ``follow`` chooses the one that is active then."""
+        client = self._client
+
+        def both(_progress: Callable, canceled: Callable[[], bool]) -> Overview:
+            work(canceled)
+            return client.overview(canceled)
+
+        def done(overview: Overview) -> None:
+            self._take(overview)
+            if follow:
+                self.versions.chooseActive()
+            self.versions.say(said)
+
+        self.versions.say("")
+        self._do(CHANGING, self.versions.say, both, done)
+
+    def _onVersion(self) -> None:
+        model, version = self.versions.model, self.versions.version
+        names = version.pictures if version is not None else ()
+        self.pictures.show(model.model if model else "", version.name if version else "", names)
+        self.update()
+
+    def _abandon(self) -> None:
+        self.runner.abandon()
+        self._removeFolder()
+
+    def _removeFolder(self) -> None:
+        """The files that were sent are nobody's business any more."""
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = ""
+
+
+def _stopped(client: Any, canceled: Callable[[], bool]) -> tuple:
+    return client.stop(canceled), client.training(canceled)
+
+
+def makeClient(address: str, token: str, certificate: str, consented: Callable[[str], bool]) -> TrainingClient:
+    """A client as the page wants it."""
+    return TrainingClient(address, token=token, certificateFile=certificate, consented=consented)
