@@ -18,7 +18,6 @@ ROOT = HERE.parents[1]
 MODULE = ROOT / "slicer_extension" / "MedDenoise"
 UI = MODULE / "Resources" / "UI" / "MedDenoise.ui"
 TRAINING = MODULE.with_name("MedDenoiseTraining")
-TRAINING_UI = TRAINING / "Resources" / "UI" / "MedDenoiseTraining.ui"
 
 # All modules of an extension lie flat on sys.path; the stand-ins beside the tests.
 for folder in (TRAINING, MODULE, HERE):
@@ -157,29 +156,14 @@ def makePanel(inside, hand, unheard):
 @pytest.fixture
 def makePage(inside, hand, unheard):
     """makePage(client) gives an administrator's page on the scene; it is cleaned up after the test."""
-    import slicer
-
-    from MedDenoiseLib.Settings import SessionSecrets, Settings
-    from MedDenoiseTrainingLib.Pseudonyms import Pseudonyms
-    from MedDenoiseTrainingLib.TrainingWidget import AGREEMENTS, Surroundings, TrainingWidget, makeClient
+    from training_page import pageOver
 
     made = []
 
     def make(client=None, store=None):
-        widget = slicer.util.loadUI(str(TRAINING_UI))
-        store = Store() if store is None else store
-        around = Surroundings(
-            scene=inside.scene,
-            applicationLogic=inside.logic,
-            settings=Settings(store, AGREEMENTS),
-            pseudonyms=Pseudonyms(store),
-            secrets=SessionSecrets(),
-            makeClient=makeClient if client is None else lambda *_args: client,
-            ask=hand.ask,
-        )
-        page = TrainingWidget(widget, slicer.util.childWidgetVariables(widget), around)
-        widget.resize(480, 1600)
-        widget.show()
+        page = pageOver(inside, Store() if store is None else store, hand.ask, client)
+        page.widget.resize(480, 1600)
+        page.widget.show()
         made.append(page)
         return page
 

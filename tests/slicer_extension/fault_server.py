@@ -62,7 +62,7 @@ class Call(http.server.BaseHTTPRequestHandler):
             else:
                 route(self)
 
-    do_GET = do_POST = do_DELETE = do_CONNECT = answer
+    do_GET = do_POST = do_PUT = do_DELETE = do_CONNECT = answer
 
     def drain(self):
         """Read the body away; returns its first 2 kB and its length."""

@@ -12,9 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION = ROOT / "slicer_extension"
 MODULE = EXTENSION / "MedDenoise"
+MODULES = [MODULE, EXTENSION / "MedDenoiseTraining"]
 TOP = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
 ENTRY = json.loads((ROOT / "MedDenoise.json").read_text(encoding="utf-8"))
-ICON = MODULE / "Resources" / "Icons" / "MedDenoise.png"
 CATEGORIES = {"Active Learning", "Filtering", "Image Synthesis", "Nuclear Medicine", "Registration", "Segmentation"}
 """Of those that the Index accepts, the ones that could be meant."""
 
@@ -24,15 +24,20 @@ def of(name, text):
     return re.search(rf'set\({name} "([^"]*)"\)', text)[1]
 
 
-def listed(name):
-    """The files in one of the module's lists, the variable MODULE_NAME put in."""
-    text = (MODULE / "CMakeLists.txt").read_text(encoding="utf-8").replace("${MODULE_NAME}", "MedDenoise")
+@pytest.fixture(params=MODULES, ids=lambda module: module.name)
+def module(request):
+    return request.param
+
+
+def listed(module, name):
+    """The files in one of a module's lists, the variable MODULE_NAME put in."""
+    text = (module / "CMakeLists.txt").read_text(encoding="utf-8").replace("${MODULE_NAME}", module.name)
     return re.search(rf"set\({name}\s([^)]*)\)", text)[1].split()
 
 
-def in_tree(pattern, *parts):
-    found = (MODULE.joinpath(*parts)).rglob(pattern)
-    return {path.relative_to(MODULE).as_posix() for path in found if path.is_file() and "__pycache__" not in path.parts}
+def in_tree(module, pattern, *parts):
+    found = (module.joinpath(*parts)).rglob(pattern)
+    return {path.relative_to(module).as_posix() for path in found if path.is_file() and "__pycache__" not in path.parts}
 
 
 def png_size(path):
@@ -46,17 +51,22 @@ def placeholder():
     return re.search(r'^HOME = "([^"]+)"$', text, re.MULTILINE)[1]
 
 
-def test_every_script_is_listed_once_and_every_listed_one_exists():
-    scripts = listed("MODULE_PYTHON_SCRIPTS")
-    tree = in_tree("*.py") - in_tree("*.py", "Testing")
+def test_every_script_is_listed_once_and_every_listed_one_exists(module):
+    scripts = listed(module, "MODULE_PYTHON_SCRIPTS")
+    tree = in_tree(module, "*.py") - in_tree(module, "*.py", "Testing")
     assert len(scripts) == len(set(scripts))
     assert set(scripts) == tree
 
 
-def test_every_resource_is_listed_once_and_every_listed_one_exists():
-    resources = listed("MODULE_PYTHON_RESOURCES")
+def test_every_resource_is_listed_once_and_every_listed_one_exists(module):
+    resources = listed(module, "MODULE_PYTHON_RESOURCES")
     assert len(resources) == len(set(resources))
-    assert set(resources) == in_tree("*", "Resources")
+    assert set(resources) == in_tree(module, "*", "Resources")
+
+
+def test_files_of_both_modules_lie_flat_in_slicer_without_getting_into_each_others_way():
+    packages = [path.name for module in MODULES for path in module.iterdir() if (path / "__init__.py").is_file()]
+    assert sorted(packages) == ["MedDenoiseLib", "MedDenoiseTrainingLib"]
 
 
 def test_every_self_test_is_registered():
@@ -64,8 +74,10 @@ def test_every_self_test_is_registered():
     assert {path.name for path in (MODULE / "Testing" / "Python").glob("*.py")} == set(re.findall(r"\w+\.py", text))
 
 
-def test_cmake_builds_the_module_and_its_tests():
-    text = (MODULE / "CMakeLists.txt").read_text(encoding="utf-8")
+def test_cmake_builds_the_module_and_its_tests(module):
+    text = (module / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert f"add_subdirectory(slicer_extension/{module.name})" in TOP
+    assert f"set(MODULE_NAME {module.name})" in text
     for words in ("slicerMacroBuildScriptedModule(", "WITH_GENERIC_TESTS", "slicer_add_python_unittest("):
         assert words in text
     for folder in re.findall(r"add_subdirectory\(([^)]+)\)", TOP):
@@ -102,7 +114,7 @@ def test_addresses_without_a_home_come_from_one_place():
     home = placeholder()
     for address in (of("EXTENSION_HOMEPAGE", TOP), of("EXTENSION_ICONURL", TOP), ENTRY["scm_url"]):
         assert address.startswith(home)
-    for file in MODULE.rglob("*.py"):
+    for file in EXTENSION.rglob("*.py"):
         if file.name != "Links.py":
             assert "example.org" not in file.read_text(encoding="utf-8"), file
 
@@ -113,9 +125,10 @@ def test_icon_and_screenshots_named_are_in_the_repository():
         assert png_size(path)[0] >= 128
 
 
-def test_icon_is_128_pixels_wide_and_high():
-    assert png_size(ICON) == (128, 128)
-    assert ElementTree.parse(ICON.with_suffix(".svg")).getroot().get("viewBox") == "0 0 128 128"
+def test_icon_is_128_pixels_wide_and_high(module):
+    icon = module / "Resources" / "Icons" / f"{module.name}.png"
+    assert png_size(icon) == (128, 128)
+    assert ElementTree.parse(icon.with_suffix(".svg")).getroot().get("viewBox") == "0 0 128 128"
 
 
 def test_licence_is_in_the_root():
@@ -126,16 +139,17 @@ def test_readme_has_what_reviewers_of_the_index_ask_for():
     text = (EXTENSION / "README.md").read_text(encoding="utf-8")
     for words in ("CTChest", "MRHead", "cite", "rivacy", "Tutorial", "Troubleshooting", "not a medical device"):
         assert words in text
+    assert all(f"**{name}**" in text for name in ("MedDenoise", "MedDenoise Training"))
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
         assert (EXTENSION / picture).is_file()
 
 
-def test_every_control_of_the_panel_has_a_tooltip_and_a_place_in_the_tab_order():
-    tree = ElementTree.parse(MODULE / "Resources" / "UI" / "MedDenoise.ui")
+def test_every_control_of_the_panel_has_a_tooltip_and_a_place_in_the_tab_order(module):
+    tree = ElementTree.parse(module / "Resources" / "UI" / f"{module.name}.ui")
     stops = [stop.text for stop in tree.iter("tabstop")]
     assert len(stops) == len(set(stops))
     controls = ("QPushButton", "QComboBox", "QLineEdit", "QCheckBox", "QTableWidget", "ctkSliderWidget")
-    controls += ("ctkPathLineEdit", "qMRMLNodeComboBox", "ctkCollapsibleButton")
+    controls += ("ctkPathLineEdit", "qMRMLNodeComboBox", "ctkCollapsibleButton", "QPlainTextEdit")
     order = [widget for widget in tree.iter("widget") if widget.get("class") in controls]
     assert [widget.get("name") for widget in order if widget.get("name") in stops] == stops
     for widget in order:
@@ -147,8 +161,8 @@ def test_every_control_of_the_panel_has_a_tooltip_and_a_place_in_the_tab_order()
         assert tip.text
 
 
-def test_keys_of_the_panel_are_unique():
-    tree = ElementTree.parse(MODULE / "Resources" / "UI" / "MedDenoise.ui")
+def test_keys_of_the_panel_are_unique(module):
+    tree = ElementTree.parse(module / "Resources" / "UI" / f"{module.name}.ui")
     texts = [text.text or "" for text in tree.iterfind(".//property[@name='text']/string")]
     keys = [match[1].lower() for text in texts if (match := re.search(r"&(\w)", text))]
     assert sorted(keys) == sorted(set(keys))

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULE = ROOT / "slicer_extension" / "MedDenoise"
-FILES = sorted(MODULE.rglob("*.py"))
+EXTENSION = ROOT / "slicer_extension"
+MODULES = [EXTENSION / name for name in ("MedDenoise", "MedDenoiseTraining")]
+FILES = [file for module in MODULES for file in sorted(module.rglob("*.py"))]
 CLIENT = {"Errors", "Address", "Client", "Connection", "Multipart", "Answers", "Faults", "Server", "Transfer"}
-CLIENT |= {"Job", "Settings"}
-AT_LOAD = {"slicer", "vtk", "numpy", "qt", "ctk", "MedDenoiseLib"}
+CLIENT |= {"Job", "Settings", "TrainingClient", "Deposit", "Trainers", "Training", "Versions"}
+AT_LOAD = {"slicer", "vtk", "numpy", "qt", "ctk", "MedDenoiseLib", "MedDenoiseTrainingLib"}
 INSIDE_FUNCTIONS = {"pydicom", "DICOMLib", "DICOMScalarVolumePlugin"}
 """What Slicer ships beside these, used where it is needed."""
 
@@ -33,7 +34,7 @@ def modules(node):
     return {node.module.split(".")[0]} if isinstance(node, ast.ImportFrom) else set()
 
 
-@pytest.fixture(params=FILES, ids=lambda file: file.relative_to(MODULE).as_posix())
+@pytest.fixture(params=FILES, ids=lambda file: file.relative_to(EXTENSION).as_posix())
 def tree(request):
     return ast.parse(request.param.read_text(encoding="utf-8"), request.param.name, feature_version=(3, 9))
 
@@ -93,13 +94,16 @@ def test_qt_is_read_by_property_which_pythonqt_and_pyside_share(tree):
 
 @pytest.mark.parametrize("name", sorted(CLIENT & {file.stem for file in FILES}))
 def test_client_layer_knows_neither_qt_nor_slicer(name):
-    tree = ast.parse((MODULE / "MedDenoiseLib" / f"{name}.py").read_text(encoding="utf-8"))
+    (file,) = (file for file in FILES if file.stem == name)
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     found = set().union(*(modules(node) for node in ast.walk(tree)))
     assert not found & {"qt", "ctk", "slicer", "vtk", "numpy"}
 
 
 def test_logic_layer_knows_no_qt():
     widgets = {"Widget", "ServerPanel", "ImagePanel", "ResultPanel", "Delay", "MedDenoise"}
+    widgets |= {"TrainingWidget", "UploadPanel", "TrainingPanel", "VersionsPanel", "PicturePanel", "OptionForm"}
+    widgets |= {"Watch", "Surroundings", "MedDenoiseTraining"}
     for file in FILES:
         if file.stem not in widgets and "Testing" not in file.parts:
             tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -116,6 +120,11 @@ def test_vermin_finds_nothing_newer_than_python_3_9():
 
 @pytest.mark.skipif(shutil.which("ruff") is None, reason="ruff is not installed")
 def test_ruff_agrees_that_this_is_python_3_9():
-    command = ["ruff", "check", "--no-cache", "--select", "E9,F,UP036", "--target-version", "py39", str(MODULE)]
+    command = ["ruff", "check", "--no-cache", "--select", "E9,F,UP036", "--target-version", "py39", str(EXTENSION)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout
+
+
+def test_no_file_of_the_second_module_is_used_by_the_first():
+    for file in (MODULES[0]).rglob("*.py"):
+        assert "MedDenoiseTraining" not in file.read_text(encoding="utf-8"), file.name

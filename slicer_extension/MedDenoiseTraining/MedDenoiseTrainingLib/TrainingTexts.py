@@ -77,22 +77,20 @@ def ofTraining(training: Any) -> str:
         return _("Nothing was trained here yet.")
     if training.running:
         return _running(training)
-    title = training.recipe.replace("_", " ")
-    when = training.ended or training.started
+    title = training.recipe.replace("_", " ").capitalize()
+    when = " " + training.ended if training.ended else ""
     if training.state == DONE:
-        told = _("{title} ended {when}: {verdict}.").format(
-            title=title.capitalize(), when=when, verdict=training.verdict.rstrip(".") or _("done")
+        told = _("{title} ended{when}: {verdict}.").format(
+            title=title, when=when, verdict=training.verdict.rstrip(".") or _("done")
         )
         published = _("It is used from now on as version {version}.").format(version=training.published)
         kept = _("The version in use stays.")
         return f"{told} {published if training.published else kept}"
     if training.state == STOPPED:
-        return _("{title} was stopped {when}{step}. With the same images and options it goes on from there.").format(
-            title=title.capitalize(), when=when, step=_afterStep(training)
+        return _("{title} was stopped{when}{step}. With the same images and options it goes on from there.").format(
+            title=title, when=when, step=_afterStep(training)
         )
-    return _("{title} failed {when}: {problem}.").format(
-        title=title.capitalize(), when=when, problem=training.problem.rstrip(".")
-    )
+    return _("{title} failed{when}: {problem}.").format(title=title, when=when, problem=training.problem.rstrip("."))
 
 
 def _running(training: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
 from typing import Any, Callable
 
 import qt
@@ -15,43 +14,18 @@ from MedDenoiseLib.Errors import MedDenoiseError
 from MedDenoiseLib.I18n import tr as _
 from MedDenoiseLib.Runner import CONNECTING, IDLE, RUNNING, TICK_MILLISECONDS, Runner
 from MedDenoiseLib.ServerPanel import ServerPanel
-from MedDenoiseLib.Settings import SessionSecrets, Settings
 from MedDenoiseTrainingLib import TrainingTexts
 from MedDenoiseTrainingLib.PicturePanel import PicturePanel
-from MedDenoiseTrainingLib.Pseudonyms import Pseudonyms
-from MedDenoiseTrainingLib.TrainingClient import Overview, TrainingClient
+from MedDenoiseTrainingLib.Surroundings import Surroundings
+from MedDenoiseTrainingLib.TrainingClient import Overview
 from MedDenoiseTrainingLib.TrainingPanel import TrainingPanel
 from MedDenoiseTrainingLib.UploadPanel import UploadPanel
+from MedDenoiseTrainingLib.VersionChanges import VersionChanges
 from MedDenoiseTrainingLib.VersionsPanel import VersionsPanel
 from MedDenoiseTrainingLib.Watch import Watch
 
-AGREEMENTS = "agreedTrainingHosts"
-"""Who may get an image to denoise it may not therefore keep images to train on them."""
 UPLOADING, STARTING, CHANGING = "uploading", "starting", "changing"
 """What the runner does where it is RUNNING."""
-
-
-@dataclass
-class Surroundings:
-    """What the page needs of the application; tests bring their own.
-
-    Attributes:
-        scene: The vtkMRMLScene.
-        applicationLogic: For the volume that the user looks at.
-        settings: What is kept on disk.
-        pseudonyms: Names the patients.
-        secrets: What is kept in memory only.
-        makeClient: makeClient(address, token, certificate file or "", consented) gives a TrainingClient.
-        ask: ask(question) -> bool.
-    """
-
-    scene: Any
-    applicationLogic: Any
-    settings: Any
-    pseudonyms: Any
-    secrets: Any
-    makeClient: Callable
-    ask: Callable[[str], bool]
 
 
 class TrainingWidget:
@@ -69,7 +43,6 @@ class TrainingWidget:
 
     def __init__(self, widget: Any, ui: Any, around: Surroundings):
         self.widget, self.ui = widget, ui
-        self._ask = around.ask
         self._folder = self._what = ""
         self._client: Any = None
         self._shown = True
@@ -83,20 +56,20 @@ class TrainingWidget:
         self.training = TrainingPanel(ui)
         self.versions = VersionsPanel(ui)
         self.pictures = PicturePanel(ui, lambda: self._client.picture if self._client is not None else None)
+        self.changes = VersionChanges(
+            self.versions,
+            lambda: self._client,
+            lambda work, whenDone: self._do(CHANGING, self.versions.say, work, whenDone),
+            self._take,
+            around.ask,
+        )
         self.runner.whenStateChanged = self.upload.whenChanged = self.training.whenChanged = self.update
         self.runner.whenProgressed = self.upload.progress
         self.server.whenChanged = self._onServer
         self.versions.whenChanged = self._onVersion
-        for button, action in (
-            (ui.connectButton, self._onConnect),
-            (ui.uploadButton, self._onUpload),
-            (ui.trainButton, self._onTrain),
-            (ui.refreshButton, self._onRefresh),
-            (ui.activateButton, self._onActivate),
-            (ui.rollBackButton, self._onRollBack),
-            (ui.deleteButton, self._onDelete),
-        ):
-            button.clicked.connect(action)
+        ui.connectButton.clicked.connect(self._onConnect)
+        ui.uploadButton.clicked.connect(self._onUpload)
+        ui.trainButton.clicked.connect(self._onTrain)
         self.update()
 
     @classmethod
@@ -107,23 +80,15 @@ class TrainingWidget:
             path: MedDenoiseTraining.ui.
         """
         widget = slicer.util.loadUI(path)
-        around = Surroundings(
-            scene=slicer.mrmlScene,
-            applicationLogic=slicer.app.applicationLogic(),
-            settings=Settings(qt.QSettings(), AGREEMENTS),
-            pseudonyms=Pseudonyms(qt.QSettings()),
-            secrets=SessionSecrets(),
-            makeClient=makeClient,
-            ask=lambda question: slicer.util.confirmYesNoDisplay(question, windowTitle="MedDenoise Training"),
-        )
-        return cls(widget, slicer.util.childWidgetVariables(widget), around)
+        return cls(widget, slicer.util.childWidgetVariables(widget), Surroundings.inSlicer())
 
     def enter(self) -> None:
         """The module is shown: look at the training again."""
         self._shown = True
         self.upload.preselect()
         if self._client is not None:
-            self.watch.begin(self._client)
+            self.watch.begin(self._client, soon=True)
+            self.watch.look()
 
     def exit(self) -> None:
         """Another module is shown; what was asked for goes on, and the training is not watched meanwhile."""
@@ -213,6 +178,7 @@ class TrainingWidget:
 
     def _take(self, overview: Overview) -> None:
         """Show all that a server said."""
+        self.server.say(TrainingTexts.connected(overview))
         self.training.setTrainers(overview.trainers)
         self.versions.setModels(overview.models)
         self._show(overview.training)
@@ -221,8 +187,7 @@ class TrainingWidget:
         """Show how far the training is, and ask again later."""
         self.training.show(training)
         if self._shown:
-            self.watch.begin(self._client)
-            self.watch.again(soon=self.training.running)
+            self.watch.begin(self._client, soon=self.training.running)
         self.update()
 
     def _onTold(self, training: Any) -> None:
@@ -231,7 +196,7 @@ class TrainingWidget:
         self.training.show(training)
         self.update()
         if ended and self.runner.state == IDLE:
-            self._onRefresh()
+            self.changes.refresh()
 
     def _onNotTold(self, error: Exception) -> None:
         self.training.show(None, Texts.inWords(error))
@@ -293,41 +258,6 @@ class TrainingWidget:
         elsewhere = _("This training was not started by this server, which cannot stop it.")
         self.training.say(elsewhere if not wasOurs and self.training.running else "")
 
-    def _onRefresh(self, *_args: Any) -> None:
-        self._change(lambda _canceled: None, "")
-
-    def _onActivate(self, *_args: Any) -> None:
-        client, model, version = self._client, self.versions.model, self.versions.version
-        said = _("Version {version} is used from now on.").format(version=version.number)
-        self._change(lambda canceled: client.activate(model.model, version.name, canceled), said)
-
-    def _onRollBack(self, *_args: Any) -> None:
-        client, model = self._client, self.versions.model.model
-        self._change(lambda canceled: client.rollBack(model, canceled), _("Rolled back."), follow=True)
-
-    def _onDelete(self, *_args: Any) -> None:
-        client, model, version = self._client, self.versions.model.model, self.versions.version
-        if self._ask(TrainingTexts.deleteQuestion(model, version.number, client.host)):
-            said = _("Version {version} was deleted.").format(version=version.number)
-            self._change(lambda canceled: client.delete(model, version.name, canceled), said, follow=True)
-
-    def _change(self, work: Callable, said: str, follow: bool = False) -> None:
-        """Do something about versions, then show what there is; ``follow`` chooses the one that is active then."""
-        client = self._client
-
-        def both(_progress: Callable, canceled: Callable[[], bool]) -> Overview:
-            work(canceled)
-            return client.overview(canceled)
-
-        def done(overview: Overview) -> None:
-            self._take(overview)
-            if follow:
-                self.versions.chooseActive()
-            self.versions.say(said)
-
-        self.versions.say("")
-        self._do(CHANGING, self.versions.say, both, done)
-
     def _onVersion(self) -> None:
         model, version = self.versions.model, self.versions.version
         names = version.pictures if version is not None else ()
@@ -347,8 +277,3 @@ class TrainingWidget:
 
 def _stopped(client: Any, canceled: Callable[[], bool]) -> tuple:
     return client.stop(canceled), client.training(canceled)
-
-
-def makeClient(address: str, token: str, certificate: str, consented: Callable[[str], bool]) -> TrainingClient:
-    """A client as the page wants it."""
-    return TrainingClient(address, token=token, certificateFile=certificate, consented=consented)

@@ -31,16 +31,11 @@ class Watch:
         self.runner = Runner(self._tick)
         self._tick.timeout.connect(self.runner.tick)
 
-    def begin(self, client: Any) -> None:
-        """Ask this server, at once and from now on."""
+    def begin(self, client: Any, soon: bool) -> None:
+        """What is known of this server is new: ask it next after the usual time."""
         self._client = client
-        self.look()
-
-    def again(self, soon: bool) -> None:
-        """What is known is new: ask next after the usual time."""
-        self.runner.abandon(0.0)
-        if self._client is not None:
-            self._next.start(OFTEN if soon else SELDOM)
+        self.runner.abandon(0.0)  # its answer would be older
+        self._next.start(OFTEN if soon else SELDOM)
 
     def end(self) -> None:
         """Ask no more."""

@@ -1,0 +1,124 @@
+"""Pictures of the extension's page for administrators, clicked against a server that really trains.
+
+Three redistributable CTs are the hospital's images: noise is added to each, and the image as it was is its clean
+partner. `slicer_screenshots.py` calls this and says how to run it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from common import data_folder
+from PySide6 import QtCore, QtGui
+
+IMAGES = {"Chest CT": "CT/LIDC-IDRI-0314", "Abdominal CT": "CT/CRLM-CT-1004", "Leg CT": "CT/IBSI_STS_003_CT"}
+LICENCE = (
+    "CT: LIDC-IDRI-0314 and Soft-tissue-Sarcoma STS_003 (CC BY 3.0), Colorectal-Liver-Metastases CRLM-CT-1004"
+    " (CC BY 4.0), The Cancer Imaging Archive; noise added"
+)
+SIDE, SLICES, NOISE, SMOOTH = 144, 12, 60.0, 0.7
+"""Pixels and slices of each image's middle; HU of the noise that is added, and pixels that it is blurred by."""
+OPTIONS = {"minutes": "8", "patch": 64, "batch": 8}
+WIDTH = 480
+
+
+def middle(path: Path) -> sitk.Image:
+    """The middle of a CT in HU."""
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path))
+    image = sitk.ReadImage(names or str(next(path.glob("*.nii.gz"))))
+    start = [max(0, (size - side) // 2) for size, side in zip(image.GetSize(), (SIDE, SIDE, SLICES), strict=True)]
+    ends = [min(size, at + side) for size, at, side in zip(image.GetSize(), start, (SIDE, SIDE, SLICES), strict=True)]
+    return image[start[0] : ends[0], start[1] : ends[1], start[2] : ends[2]]
+
+
+def load(inside: Any, name: str, path: Path, generator: np.random.Generator) -> tuple[Any, Any]:
+    """The image with noise, and without, as volume nodes."""
+    image = middle(path)
+    grid = np.eye(4)
+    grid[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) @ np.diag(image.GetSpacing())
+    grid[:3, 3] = image.GetOrigin()
+    grid = np.diag([-1, -1, 1, 1]) @ grid
+    clean = np.clip(sitk.GetArrayFromImage(image), -1024, 3071).astype(np.float32)
+    white = sitk.GetImageFromArray(generator.normal(0, 1, clean.shape).astype(np.float32))
+    noise = sitk.GetArrayFromImage(sitk.DiscreteGaussian(white, [SMOOTH**2, SMOOTH**2, 0.0]))
+    noisy = np.clip(clean + NOISE * noise / noise.std(), -1024, 3071)
+    pair = ((noisy, f"{name}, noise added"), (clean, name))
+    return tuple(inside.volume(np.rint(values).astype(np.int16), title, grid=grid) for values, title in pair)
+
+
+def grab(application: Any, page: Any, path: Path, label: str, shown: tuple[str, ...]) -> None:
+    """Write the page with some of its sections open, and below it what the picture is."""
+    sections = ("serverSection", "uploadSection", "trainingSection", "optionsSection", "versionsSection")
+    for name in sections:
+        getattr(page.ui, name).setCollapsed(name not in shown)
+    for _ in range(20):
+        application.processEvents()
+    page.widget.setFixedWidth(WIDTH)
+    page.widget.resize(WIDTH, page.widget.layout().totalHeightForWidth(WIDTH))
+    for _ in range(20):
+        application.processEvents()
+    content = page.widget.grab()
+    words = QtCore.QRect(8, content.height(), WIDTH - 16, 70)
+    picture = QtGui.QPixmap(WIDTH, content.height() + words.height())
+    picture.fill(QtGui.QColor("#efefef"))
+    painter = QtGui.QPainter(picture)
+    painter.drawPixmap(0, 0, content)
+    painter.drawText(words, QtCore.Qt.TextWordWrap | QtCore.Qt.AlignVCenter, f"{label}. {LICENCE}.")
+    painter.end()
+    if not picture.save(str(path)):
+        sys.exit(f"{path} could not be written")
+    print(path.name, picture.width(), "x", picture.height())
+
+
+def training_pictures(
+    application: Any, inside: Any, address: str, out: Path, label: str, wait: Callable[..., None]
+) -> None:
+    """Upload, train and choose a version over the buttons, and take pictures on the way."""
+    from training_page import pageOver  # once the stand-ins are in place
+
+    store = QtCore.QSettings(str(out.parent / "none.ini"), QtCore.QSettings.IniFormat)
+    page = pageOver(inside, store, lambda _question: True)
+    ui = page.ui
+
+    def idle(seconds: float = 120.0) -> None:
+        wait(application, lambda: page.runner.state == "idle", seconds)
+
+    page.widget.show()
+    page.enter()
+    ui.addressBox.setEditText(address)
+    ui.connectButton.click()
+    idle()
+    generator = np.random.default_rng(0)
+    for number, (name, where) in enumerate(IMAGES.items(), 1):
+        noisy, clean = load(inside, name, data_folder() / where, generator)
+        ui.imageSelector.setCurrentNode(noisy)
+        ui.partnerSelector.setCurrentNode(clean)
+        ui.modalityBox.setCurrentIndex(ui.modalityBox.findData("CT"))
+        ui.patientEdit.setText(f"patient {number}")
+        ui.nameEdit.setText(f"ct-{number}")
+        if number == len(IMAGES):
+            grab(application, page, out / "upload.png", label, ("serverSection", "uploadSection"))
+        ui.uploadButton.click()
+        idle()
+        print(ui.uploadText.text())
+    for name, value in OPTIONS.items():
+        widget = page.training.form._widgets[name]
+        widget.setText(value) if hasattr(widget, "setText") else widget.setValue(value)
+    ui.trainButton.click()
+    idle()
+    print(ui.trainingText.text())
+    wait(application, lambda: page.training.training.steps and page.training.training.losses, 900.0)
+    grab(application, page, out / "training.png", label, ("trainingSection", "optionsSection"))
+    start = time.monotonic()
+    wait(application, lambda: not page.training.running, 3600.0)
+    print(ui.statusText.text(), f"({time.monotonic() - start:.0f} s)")
+    idle()
+    wait(application, lambda: page.pictures.runner.state == "idle")
+    grab(application, page, out / "versions.png", label, ("versionsSection",))
+    page.cleanup()
