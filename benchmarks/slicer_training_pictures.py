@@ -22,9 +22,9 @@ LICENCE = (
     "CT: LIDC-IDRI-0314 and Soft-tissue-Sarcoma STS_003 (CC BY 3.0), Colorectal-Liver-Metastases CRLM-CT-1004"
     " (CC BY 4.0), The Cancer Imaging Archive; noise added"
 )
-SIDE, SLICES, NOISE, SMOOTH = 144, 12, 60.0, 0.7
+SIDE, SLICES, NOISE, SMOOTH = 144, 12, 40.0, 0.6
 """Pixels and slices of each image's middle; HU of the noise that is added, and pixels that it is blurred by."""
-OPTIONS = {"minutes": "8", "patch": 64, "batch": 8}
+OPTIONS = {"minutes": "10", "patch": 64, "batch": 8, "learning_rate": "3e-5"}
 WIDTH = 480
 
 
@@ -47,7 +47,7 @@ def load(inside: Any, name: str, path: Path, generator: np.random.Generator) -> 
     clean = np.clip(sitk.GetArrayFromImage(image), -1024, 3071).astype(np.float32)
     white = sitk.GetImageFromArray(generator.normal(0, 1, clean.shape).astype(np.float32))
     noise = sitk.GetArrayFromImage(sitk.DiscreteGaussian(white, [SMOOTH**2, SMOOTH**2, 0.0]))
-    noisy = np.clip(clean + NOISE * noise / noise.std(), -1024, 3071)
+    noisy = clean + NOISE * noise / noise.std()  # cut off nowhere, which would move means
     pair = ((noisy, f"{name}, noise added"), (clean, name))
     return tuple(inside.volume(np.rint(values).astype(np.int16), title, grid=grid) for values, title in pair)
 
@@ -56,7 +56,9 @@ def grab(application: Any, page: Any, path: Path, label: str, shown: tuple[str, 
     """Write the page with some of its sections open, and below it what the picture is."""
     sections = ("serverSection", "uploadSection", "trainingSection", "optionsSection", "versionsSection")
     for name in sections:
-        getattr(page.ui, name).setCollapsed(name not in shown)
+        section = getattr(page.ui, name)
+        section.setCollapsed(name not in shown)
+        section.setMaximumHeight(16777215 if name in shown else 24)
     for _ in range(20):
         application.processEvents()
     page.widget.setFixedWidth(WIDTH)
@@ -110,11 +112,12 @@ def training_pictures(
     for name, value in OPTIONS.items():
         widget = page.training.form._widgets[name]
         widget.setText(value) if hasattr(widget, "setText") else widget.setValue(value)
+    grab(application, page, out / "options.png", label, ("trainingSection", "optionsSection"))
     ui.trainButton.click()
     idle()
     print(ui.trainingText.text())
-    wait(application, lambda: page.training.training.steps and page.training.training.losses, 900.0)
-    grab(application, page, out / "training.png", label, ("trainingSection", "optionsSection"))
+    wait(application, lambda: page.training.training.step > 20 and page.training.training.secondsLeft, 900.0)
+    grab(application, page, out / "training.png", label, ("trainingSection",))
     start = time.monotonic()
     wait(application, lambda: not page.training.running, 3600.0)
     print(ui.statusText.text(), f"({time.monotonic() - start:.0f} s)")

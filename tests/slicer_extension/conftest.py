@@ -211,8 +211,14 @@ def done(ready, hand):
 
 
 @pytest.fixture(scope="session")
-def serverAddress(tmp_path_factory):
+def serverAddress(serverFolder):
     """Address of a really running MedDenoise server with the published weights."""
+    return serverFolder[0]
+
+
+@pytest.fixture(scope="session")
+def serverFolder(tmp_path_factory):
+    """The same with the folder that holds its `studies` and its `home`."""
     for package in ("monailabel", "meddenoise"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed: no server to click against")
@@ -223,4 +229,4 @@ def serverAddress(tmp_path_factory):
     (folder / "studies").mkdir()
     home = {"MEDDENOISE_HOME": str(folder / "home")}
     with server_process(folder / "studies", port=free_port(), log=folder / "log", environment=home) as address:
-        yield address
+        yield address, folder
