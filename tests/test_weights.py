@@ -29,6 +29,22 @@ def saved(folder):
     return network, weights.save(network, CARD, folder)
 
 
+def test_weights_saved_by_halves_take_half_the_space_and_load_in_float32(tmp_path):
+    network, images = Student(widths=(8, 8, 8), blocks=(1, 1, 1)).eval(), torch.rand(1, 1, 32, 32)
+    for parameter in network.parameters():  # a fresh network changes nothing
+        torch.nn.init.normal_(parameter, std=0.1)
+    sizes = []
+    for half in (False, True):
+        weights.save(network, replace(CARD, arguments=network.arguments), tmp_path / str(half), half=half)
+        sizes.append((tmp_path / str(half) / f"{CARD.name}.safetensors").stat().st_size)
+    loaded, _ = weights.load(str(tmp_path / "True" / f"{CARD.name}.safetensors"))
+    assert sizes[1] < 0.75 * sizes[0]
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    with torch.inference_mode():
+        before, after = (one(images, torch.full_like(images, 0.1)) for one in (network, loaded.eval()))
+    assert 0 < (after - before).abs().max() < 0.01 * (before - images).abs().max()
+
+
 def test_saved_weights_come_back_by_name_and_by_path(saved, folder):
     network, card = saved
     for name in ("tiny", str(folder / "tiny.safetensors")):

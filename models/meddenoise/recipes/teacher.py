@@ -110,7 +110,7 @@ def run(
 
         card = _card(teacher, config, data, stages, rows)
         stages.finish(card)
-        return weights.save(teacher, card, out) if group.first else card
+        return weights.save(teacher, card, out, half=True) if group.first else card
 
 
 def _beginning(config: Config) -> tuple[Teacher, dict[str, str | None]]:
