@@ -2,7 +2,8 @@
 
 One window holds the extension's own panel and three slice views that slicer-core's real MRML logic fills. The panel is
 clicked: it connects to a server that this script starts, and denoises a slab of a redistributable CT. Qt, CTK and the
-application around them are the tests' stand-ins, which every picture says in words.
+application around them are the tests' stand-ins, which every picture says in words. Then the page for administrators is
+clicked (slicer_training_pictures.py), with a training that really runs: some minutes.
 
     xvfb-run -s "-screen 0 2000x1100x24" python benchmarks/slicer_screenshots.py
 
@@ -21,7 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 EXTENSION = ROOT / "slicer_extension"
 os.environ["QT_QPA_PLATFORM"] = "xcb"
-sys.path[:0] = [str(ROOT / "models"), str(EXTENSION / "MedDenoise"), str(ROOT / "tests" / "slicer_extension")]
+sys.path[:0] = [str(ROOT / "models"), str(ROOT / "tests" / "slicer_extension")]
+sys.path[:0] = [str(EXTENSION / name) for name in ("MedDenoise", "MedDenoiseTraining")]
 
 import numpy as np
 import slicer
@@ -29,6 +31,7 @@ import slicer.util
 import vtk
 from common import data_folder
 from PySide6 import QtCore, QtGui, QtWidgets
+from slicer_training_pictures import training_pictures
 from vtkmodules.qt.QVTKRenderWindowInteractor import QVTKRenderWindowInteractor
 
 import slicer_stand_in
@@ -223,6 +226,8 @@ def main() -> None:
             panel.cleanup()
             for view in views:
                 view.screen.Finalize()
+            window.close()
+            training_pictures(application, inside, address, OUT, LABEL, wait)
 
 
 if __name__ == "__main__":

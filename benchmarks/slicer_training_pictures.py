@@ -7,6 +7,7 @@ partner. `slicer_screenshots.py` calls this and says how to run it.
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +23,9 @@ LICENCE = (
     "CT: LIDC-IDRI-0314 and Soft-tissue-Sarcoma STS_003 (CC BY 3.0), Colorectal-Liver-Metastases CRLM-CT-1004"
     " (CC BY 4.0), The Cancer Imaging Archive; noise added"
 )
-SIDE, SLICES, NOISE, SMOOTH = 144, 12, 40.0, 0.6
+SIDE, SLICES, NOISE, SMOOTH = 128, 10, 40.0, 0.8
 """Pixels and slices of each image's middle; HU of the noise that is added, and pixels that it is blurred by."""
-OPTIONS = {"minutes": "10", "patch": 64, "batch": 8, "learning_rate": "3e-5"}
+OPTIONS = {"steps": 60, "patch": 48, "batch": 4, "learning_rate": "5e-5"}
 WIDTH = 480
 
 
@@ -78,50 +79,87 @@ def grab(application: Any, page: Any, path: Path, label: str, shown: tuple[str, 
     print(path.name, picture.width(), "x", picture.height())
 
 
+class Clicks:
+    """The administrator's hand: uploads, trains, looks at versions.
+
+    Args:
+        application: The QApplication.
+        inside: What is inside the stand-in application.
+        page: The extension's page.
+        wait: wait(application, condition, seconds) lets the event loop run until something is so.
+        grab: grab(name, sections) writes a picture.
+    """
+
+    def __init__(self, application: Any, inside: Any, page: Any, wait: Callable[..., None], grab: Callable[..., None]):
+        self.application, self.inside, self.page, self.wait, self.grab = application, inside, page, wait, grab
+
+    def idle(self) -> None:
+        """Wait for the answer."""
+        self.wait(self.application, lambda: self.page.runner.state == "idle")
+
+    def connect(self, address: str) -> None:
+        """Press Connect."""
+        self.page.ui.addressBox.setEditText(address)
+        self.page.ui.connectButton.click()
+        self.idle()
+
+    def upload(self) -> None:
+        """Every image with its partner."""
+        ui, generator = self.page.ui, np.random.default_rng(0)
+        for number, (name, where) in enumerate(IMAGES.items(), 1):
+            noisy, clean = load(self.inside, name, data_folder() / where, generator)
+            ui.imageSelector.setCurrentNode(noisy)
+            ui.partnerSelector.setCurrentNode(clean)
+            ui.modalityBox.setCurrentIndex(ui.modalityBox.findData("CT"))
+            ui.patientEdit.setText(f"patient {number}")
+            ui.nameEdit.setText(f"ct-{number}")
+            if number == len(IMAGES):
+                self.grab("upload", ("serverSection", "uploadSection"))
+            ui.uploadButton.click()
+            self.idle()
+            print(ui.uploadText.text())
+
+    def train(self) -> None:
+        """Enter the options and press Start; wait for the end."""
+        ui, training = self.page.ui, self.page.training
+        for name, value in OPTIONS.items():
+            widget = training.form._widgets[name]
+            widget.setText(value) if hasattr(widget, "setText") else widget.setValue(value)
+        self.grab("options", ("trainingSection", "optionsSection"))
+        ui.trainButton.click()
+        self.idle()
+        print(ui.trainingText.text())
+        self.wait(self.application, lambda: training.training.step > 10 and training.training.secondsLeft, 1800.0)
+        self.grab("training", ("trainingSection",))
+        start = time.monotonic()
+        self.wait(self.application, lambda: not training.running, 3600.0)
+        print(ui.statusText.text(), f"({time.monotonic() - start:.0f} s)")
+        self.idle()
+
+    def look(self) -> None:
+        """The versions and the pictures of the latest."""
+        self.wait(self.application, lambda: self.page.pictures.runner.state == "idle")
+        self.grab("versions", ("versionsSection",))
+
+
 def training_pictures(
     application: Any, inside: Any, address: str, out: Path, label: str, wait: Callable[..., None]
 ) -> None:
-    """Upload, train and choose a version over the buttons, and take pictures on the way."""
+    """Upload, train and look at the versions over the buttons, and take pictures on the way."""
     from training_page import pageOver  # once the stand-ins are in place
 
-    store = QtCore.QSettings(str(out.parent / "none.ini"), QtCore.QSettings.IniFormat)
-    page = pageOver(inside, store, lambda _question: True)
-    ui = page.ui
+    with tempfile.TemporaryDirectory() as folder:
+        store = QtCore.QSettings(str(Path(folder, "settings.ini")), QtCore.QSettings.IniFormat)
+        page = pageOver(inside, store, lambda _question: True)
 
-    def idle(seconds: float = 120.0) -> None:
-        wait(application, lambda: page.runner.state == "idle", seconds)
+        def take(name: str, shown: tuple[str, ...]) -> None:
+            grab(application, page, out / f"{name}.png", label, shown)
 
-    page.widget.show()
-    page.enter()
-    ui.addressBox.setEditText(address)
-    ui.connectButton.click()
-    idle()
-    generator = np.random.default_rng(0)
-    for number, (name, where) in enumerate(IMAGES.items(), 1):
-        noisy, clean = load(inside, name, data_folder() / where, generator)
-        ui.imageSelector.setCurrentNode(noisy)
-        ui.partnerSelector.setCurrentNode(clean)
-        ui.modalityBox.setCurrentIndex(ui.modalityBox.findData("CT"))
-        ui.patientEdit.setText(f"patient {number}")
-        ui.nameEdit.setText(f"ct-{number}")
-        if number == len(IMAGES):
-            grab(application, page, out / "upload.png", label, ("serverSection", "uploadSection"))
-        ui.uploadButton.click()
-        idle()
-        print(ui.uploadText.text())
-    for name, value in OPTIONS.items():
-        widget = page.training.form._widgets[name]
-        widget.setText(value) if hasattr(widget, "setText") else widget.setValue(value)
-    grab(application, page, out / "options.png", label, ("trainingSection", "optionsSection"))
-    ui.trainButton.click()
-    idle()
-    print(ui.trainingText.text())
-    wait(application, lambda: page.training.training.step > 20 and page.training.training.secondsLeft, 900.0)
-    grab(application, page, out / "training.png", label, ("trainingSection",))
-    start = time.monotonic()
-    wait(application, lambda: not page.training.running, 3600.0)
-    print(ui.statusText.text(), f"({time.monotonic() - start:.0f} s)")
-    idle()
-    wait(application, lambda: page.pictures.runner.state == "idle")
-    grab(application, page, out / "versions.png", label, ("versionsSection",))
-    page.cleanup()
+        clicks = Clicks(application, inside, page, wait, take)
+        page.widget.show()
+        page.enter()
+        clicks.connect(address)
+        clicks.upload()
+        clicks.train()
+        clicks.look()
+        page.cleanup()

@@ -189,6 +189,17 @@ class TestUpload:
                 store(running.address, deposit)
             assert said(running, "DELETE") == [("DELETE", "/datastore/image?id=ct+1")]
 
+    @pytest.mark.parametrize(("status", "sure"), [(200, True), (404, True), (400, False), (500, False)])
+    def test_image_that_may_have_been_kept_is_said_to_be(self, deposit, status, sure):
+        said = {"error": "InputError", "detail": "it is not there"}
+        routes = {
+            ("PUT", "datastore"): lambda call: (call.drain(), call.reply(400, {"error": "x", "detail": "no room"})),
+            ("DELETE", "datastore"): lambda call: call.reply(status, said),
+        }
+        with site(routes) as running, pytest.raises(Errors.MedDenoiseError, match="no room") as caught:
+            store(running.address, deposit)
+        assert ("127.0.0.1 may have kept the image 'ct 1'" in str(caught.value)) is not sure
+
     def test_too_large_an_image_is_told_with_a_way_out_that_helps(self, deposit):
         large = {("PUT", "datastore"): lambda call: call.reply(413, {"error": "InputError", "detail": "at most 1 MiB"})}
         with site(large) as running, pytest.raises(Errors.Refused, match="at most 1 MiB") as caught:

@@ -217,6 +217,7 @@ def test_uploaded_pairs_are_trained_on_watched_stopped_found_again_and_gone_on_w
     assert other.training.training.state == "stopped"
     hand.until(lambda: not page.training.running, 30)
     assert "was stopped" in page.ui.statusText.text()
+    hand.idle(page)  # it looks for new versions
     click(page.ui.trainButton)
     hand.idle(page)
     assert "Goes on" in page.ui.trainingText.text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ class Depositor:
         Raises:
             Refused: The name is taken, or the server wants no image of this kind.
             Canceled: It is no longer wanted.
-            MedDenoiseError: Of the kind that says why not. The server keeps nothing of it.
+            MedDenoiseError: Of the kind that says why not. The server keeps nothing of it, or the sentence says so.
         """
         self._checkFree(deposit.name)
         facts = {"patient": deposit.patient, "modality": deposit.modality}
@@ -75,9 +74,13 @@ class Depositor:
                 self._put(f"/datastore/label?{urlencode(query)}", partner, image.length, total)
             if self._canceled():
                 raise Canceled()
-        except BaseException:
-            self._takeBack(deposit.name)
-            raise
+        except Exception as error:
+            if self._takenBack(deposit.name):
+                raise
+            raise MedDenoiseError(
+                f"{str(error).rstrip('.')}; {self._server.host} may have kept the image {deposit.name!r}.",
+                "Look for it there before a training, and take it out.",
+            ) from error
 
     def _checkFree(self, name: str) -> None:
         route = f"/datastore/image/info?{urlencode({'image': name})}"
@@ -105,11 +108,16 @@ class Depositor:
             return error
         return Refused(str(error), "Ask the server's owner to allow larger images, or to make room.", error.status)
 
-    def _takeBack(self, name: str) -> None:
-        """The server may have got one of the two; where it has none, it says so, which is as good."""
-        with contextlib.suppress(MedDenoiseError):
-            route = f"/datastore/image?{urlencode({'id': name})}"
+    def _takenBack(self, name: str) -> bool:
+        """Take away what the server may have got; returns whether it has nothing now."""
+        route = f"/datastore/image?{urlencode({'id': name})}"
+        try:
             self._server.ask("DELETE", route, self._server.patience(lambda: False))
+        except Refused as error:
+            return error.status == 404  # it had none
+        except MedDenoiseError:
+            return False
+        return True
 
     def _tell(self, sent: int, total: int) -> None:
         self._progress(Progress("sending", sent / total, f"{sent / 1e6:.1f} of {total / 1e6:.1f} MB"))

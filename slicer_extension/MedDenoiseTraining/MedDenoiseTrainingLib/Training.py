@@ -65,7 +65,7 @@ def trainingOf(said: Any) -> Training | None:
     return Training(
         state=state,
         recipe=str(told.get("recipe") or request.get("model") or ""),
-        stage=f"{stage}, {substage}" if substage and stage.startswith("training") else stage,
+        stage=f"{stage}, {substage}" if stage.startswith("training") and substage not in stage else stage,
         step=_whole(told.get("step")),
         steps=_whole(told.get("steps")),
         secondsLeft=_number(told.get("seconds_left")),
