@@ -3,12 +3,11 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from meddenoise.errors import InputError, OutputError
-from meddenoise.server.site_data import Example, check_room, decide, split, volume_name, write_folder
+from meddenoise.errors import InputError
+from meddenoise.server.site_data import Example, decide, split, volume_name, write_folder
 from meddenoise.server.site_images import Looked, Partner
 from meddenoise.server.train_options import TrainOptions
 from meddenoise.training.pairs import find_entries
@@ -160,11 +159,3 @@ def test_both_sides_have_every_modality():
     found = decided({**site(6), **{f"m{n}": replace(IMAGE, patient=f"q{n}", modality="MR") for n in range(2)}})
     held_back = {one.looked.modality for one in found.held_back}
     assert held_back == {"CT", "MR"}
-
-
-def test_too_little_disk_or_memory_is_said_with_the_way_out(tmp_path, monkeypatch):
-    with pytest.raises(OutputError, match=r"GiB of disk for 9 images.*max_images"):
-        check_room(10**15, tmp_path, images=9)
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1 << 30))
-    with pytest.raises(InputError, match=r"1\.9 GiB of memory for 9 images, and 1\.0 GiB are free; train.*max_images"):
-        check_room(50_000_000, tmp_path, images=9)

@@ -2,17 +2,18 @@
 
 from dataclasses import replace
 from importlib.resources import as_file, files
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from meddenoise.errors import InputError
+from meddenoise.errors import InputError, OutputError
 from meddenoise.io import read_volume, write_volume
 from meddenoise.server.datastore import PacsDatastore, studies_folder
 from meddenoise.server.pacs import Series
-from meddenoise.server.site_survey import checked, files_of, survey
+from meddenoise.server.site_survey import check_room, checked, files_of, survey
 from meddenoise.server.train_options import TrainOptions
 
 AUTO = TrainOptions()
@@ -242,3 +243,11 @@ def test_series_of_a_pacs_train_alone_where_no_clean_ones_are_named(studies, hom
     found = survey(datastore, AUTO, home)
     assert len(found.images) == 6
     assert checked(found, datastore, AUTO, home).kind != "paired"
+
+
+def test_too_little_disk_or_memory_is_said_with_the_way_out(tmp_path, monkeypatch):
+    with pytest.raises(OutputError, match=r"GiB of disk for 9 images.*max_images"):
+        check_room(10**15, tmp_path, images=9)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1 << 30))
+    with pytest.raises(InputError, match=r"1\.9 GiB of memory for 9 images, and 1\.0 GiB are free; train.*max_images"):
+        check_room(50_000_000, tmp_path, images=9)

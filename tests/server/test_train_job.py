@@ -1,16 +1,21 @@
 """A site's training in this process: from its images to a model that is served, or not; and on from where it ended."""
 
+import copy
+import itertools
 import json
+import math
 
 import pytest
 import torch
 
 from meddenoise import weights
 from meddenoise.errors import InputError, OptionError
+from meddenoise.networks import Student
 from meddenoise.server.datastore import studies_folder
 from meddenoise.server.problems import Problem
 from meddenoise.server.site_data import WORDS
 from meddenoise.server.train_job import at_work, looked_over, only_one, status, train_site, training_folder
+from meddenoise.server.train_verdict import alike, between
 from meddenoise.weights import versions
 
 QUICK = {"steps": 4, "patch": 32, "batch": 2, "device": "cpu"}
@@ -145,3 +150,33 @@ def test_every_recipe_learns_from_every_kind_of_images(tmp_path, make_site, reci
     result = train_site(recipe, {**QUICK, **options, "publish": False}, site)
     assert status().read()["data"]["learns_from"] == WORDS[kind]
     assert result["verdict"]
+
+
+def test_network_between_two_has_the_mean_of_their_weights_and_is_refused_for_other_sizes():
+    running, _ = weights.load("student")
+    trained = copy.deepcopy(running)
+    with torch.no_grad():
+        for value in trained.parameters():
+            value.add_(1.0)
+    for one, before in zip(between(running, trained, 0.25).parameters(), running.parameters(), strict=True):
+        torch.testing.assert_close(one, before + 0.25)
+    assert between(running, trained, 1.0) is trained
+    assert alike(running, trained)
+    assert not alike(running, Student(widths=(8, 8, 8), blocks=(1, 1, 1)))
+
+
+def test_less_of_what_was_learned_is_tried_where_all_of_it_is_not_better(home, datastore, monkeypatch):
+    # What is better is judged elsewhere: here every second candidate is.
+    asked = itertools.count()
+    monkeypatch.setattr("meddenoise.comparison.Comparison.better", property(lambda self: self.change < half(asked)))
+    result = train_site("student", QUICK, datastore)
+    card = weights.read_card("student")
+    assert result["published"] == card.version
+    assert card.training["share_of_change"] == 0.5
+    assert set(card.modalities) >= {"CT", "MR", "PET", "XR"}
+    assert any(line.startswith("with 100% of what was learned: ") for line in status().read()["lines"])
+
+
+def half(asked):
+    """No candidate is better than minus infinity, the first time; any is than infinity, from then on."""
+    return math.inf if next(asked) >= 2 else -math.inf

@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil  # type: ignore[import-untyped]
-
-from meddenoise.errors import InputError, OutputError
+from meddenoise.errors import InputError
 from meddenoise.server.site_images import Looked
 from meddenoise.server.train_options import TrainOptions
 from meddenoise.training.build import COLUMNS, MANIFEST, USABLE
@@ -39,9 +37,6 @@ NOISY_FROM = {"CT": 0.02, "MR": 0.05, "PET": 0.1, "XR": 0.03}
 """Noise over the signal above which an image is too noisy to stand for the truth; for CT this is about 20 HU."""
 SHRINK = 2.0
 """Factor by which noisy targets are shrunk."""
-GIB = 1 << 30
-ROOM, WORK = 0.5, 1.5
-"""GiB of disk and memory that a training takes beside its data."""
 
 
 @dataclass(frozen=True)
@@ -217,47 +212,25 @@ def _why(found: Mapping[str, Looked]) -> str:
     return ": " + ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items())) if counts else ""
 
 
-def check_room(voxels: int, folder: Path, *, images: int) -> None:
-    """Raise unless the data and the checkpoints fit on the disk and into memory.
-
-    Args:
-        voxels: Of all images and partners.
-        folder: On the disk that they are kept on.
-        images: How many there are, for the way out.
-
-    Raises:
-        OutputError: Too little disk.
-        InputError: Too little memory.
-    """
-    size = 4.0 * voxels / GIB
-    free, memory = shutil.disk_usage(folder).free / GIB, psutil.virtual_memory().available / GIB
-    fewer = "train on fewer images (max_images)"
-    if size + ROOM > free:
-        raise OutputError(
-            f"the training would take {size + ROOM:.1f} GiB of disk for {images} images, and {free:.1f} GiB are free "
-            f"in the server's data folder; free some, or {fewer}"
-        )
-    if 2.0 * size + WORK > memory:
-        raise InputError(
-            f"the training would take {2.0 * size + WORK:.1f} GiB of memory for {images} images, and {memory:.1f} GiB "
-            f"are free; {fewer}"
-        )
+Files = Mapping[tuple[str, str | None], Path]
+"""The files or folders of each image, by (image, None), and of its partners, by (image, tag)."""
 
 
-def write_folder(site: SiteData, folder: Path, files: Mapping[tuple[str, str | None], Path]) -> None:
+def write_folder(site: SiteData, folder: Path, files: Files, more: Iterable[Mapping[str, Any]] = ()) -> None:
     """Lay the data out as the recipes take it: a table that names the images where they are.
 
     Args:
         site: What to lay out.
         folder: It is made if absent.
-        files: The files or folders of each image, by (image, None), and of its partners, by (image, tag).
+        files: Of the images.
+        more: Further rows of a table of pairs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if site.kind == "clean":
         rows: Iterable[dict[str, Any]] = (_manifest_row(one, site, files[one.image, None]) for one in site.examples)
         _write(folder / MANIFEST, COLUMNS, rows)
         return
-    _write(folder / TABLE, (NOISY, CLEAN, "subject", "modality"), _pair_rows(site, files))
+    _write(folder / TABLE, (NOISY, CLEAN, "subject", "modality"), chain(_pair_rows(site, files), more))
 
 
 def volume_name(image: str) -> str:
@@ -278,7 +251,7 @@ def _manifest_row(one: Example, site: SiteData, file: Path) -> dict[str, Any]:
     }
 
 
-def _pair_rows(site: SiteData, files: Mapping[tuple[str, str | None], Path]) -> Iterable[dict[str, Any]]:
+def _pair_rows(site: SiteData, files: Files) -> Iterable[dict[str, Any]]:
     for one in site.examples:
         row = {"subject": site.subjects[one.looked.patient], "modality": one.looked.modality}
         if one.partner is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 
-from meddenoise.errors import InputError
+from meddenoise.errors import InputError, OutputError
 from meddenoise.io.atomic import replacing_file
 from meddenoise.server.datastore import PacsDatastore, studies_folder
 from meddenoise.server.pacs import cache_folder, pacs_of
 from meddenoise.server.scores import REFERENCE, RESULT
-from meddenoise.server.site_data import SiteData, check_room, decide
+from meddenoise.server.site_data import SiteData, decide
 from meddenoise.server.site_images import Looked, Partner, look_at
 from meddenoise.server.train_options import TrainOptions
 from meddenoise.volume import MODALITIES, Modality
@@ -27,6 +29,9 @@ SEEN = "seen.json"
 DEFINITION = 2
 """Raised whenever something else is looked at, so that all images are looked at anew."""
 SAVE_SECONDS = 5.0
+GIB = 1 << 30
+ROOM, WORK = 0.5, 1.5
+"""GiB of disk and memory that a training takes beside its data."""
 
 Tags = Mapping[str, bool]
 """Of the partners of an image; True for a clean one."""
@@ -120,6 +125,33 @@ def checked(found: Survey, datastore: Any, options: TrainOptions, folder: Path) 
     copies = 2 if site.kind == "paired" else 1
     check_room(round(copies * sum(used.values()) * len(found.images) / len(found.seen)), folder, images=len(used))
     return site
+
+
+def check_room(voxels: int, folder: Path, *, images: int) -> None:
+    """Raise unless the data and the checkpoints fit on the disk and into memory.
+
+    Args:
+        voxels: Of all images and partners.
+        folder: On the disk that they are kept on.
+        images: How many there are, for the way out.
+
+    Raises:
+        OutputError: Too little disk.
+        InputError: Too little memory.
+    """
+    size = 4.0 * voxels / GIB
+    free, memory = shutil.disk_usage(folder).free / GIB, psutil.virtual_memory().available / GIB
+    fewer = "train on fewer images (max_images)"
+    if size + ROOM > free:
+        raise OutputError(
+            f"the training would take {size + ROOM:.1f} GiB of disk for {images} images, and {free:.1f} GiB are free "
+            f"in the server's data folder; free some, or {fewer}"
+        )
+    if 2.0 * size + WORK > memory:
+        raise InputError(
+            f"the training would take {2.0 * size + WORK:.1f} GiB of memory for {images} images, and {memory:.1f} GiB "
+            f"are free; {fewer}"
+        )
 
 
 def files_of(site: SiteData, datastore: Any) -> dict[tuple[str, str | None], Path]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,16 +20,18 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from meddenoise.errors import MedDenoiseError, OptionError
+from meddenoise.errors import MedDenoiseError, OptionError, OutputError
+from meddenoise.inference import Denoiser
 from meddenoise.inference.device import choose_device
 from meddenoise.io.atomic import replacing_file
 from meddenoise.server.problems import Problem
 from meddenoise.server.site_data import SiteData, volume_name, write_folder
+from meddenoise.server.site_rehearsal import rehearsal
 from meddenoise.server.site_survey import Survey, checked, files_of, survey
 from meddenoise.server.train_options import STUDENT, TrainOptions
 from meddenoise.server.train_plan import TEACHER, configured, distils, recipes, running, start_of
 from meddenoise.server.train_run import Run
-from meddenoise.server.train_stages import clear_away, forget_images, trained
+from meddenoise.server.train_stages import clear_away, forget_images, full_disk, trained
 from meddenoise.server.train_status import STATUS, Status
 from meddenoise.server.train_verdict import held_back_cases, judged
 from meddenoise.training.progress import Report
@@ -142,7 +144,12 @@ def train_site(
             told.end("failed", problem=str(error.detail if isinstance(error, Problem) else error))
             raise
         except Exception as error:
-            told.end("failed", problem=f"the training failed ({type(error).__name__}); the server's log says why")
+            full = full_disk(error, training_folder())
+            told.end(
+                "failed", problem=full or f"the training failed ({type(error).__name__}); the server's log says why"
+            )
+            if full:
+                raise OutputError(full) from error
             raise
         told.end("done", result=result)
     return result
@@ -177,7 +184,7 @@ def _trained(recipe: str, request: Mapping[str, Any], datastore: Any, told: Stat
     job.out.mkdir(exist_ok=True, mode=0o700)
     if not (job.out / READ).exists():
         told.enter("reading")
-        write_folder(site, job.out / SITE, files_of(site, datastore))
+        _lay_out(job, site, files_of(site, datastore))
         (job.out / READ).touch()
     minutes = job.options.minutes - (monotonic() - start) / 60.0
     card = trained(runs_of(job, site, told), job.options, site, minutes, told)
@@ -196,6 +203,16 @@ def _trained(recipe: str, request: Mapping[str, Any], datastore: Any, told: Stat
         fresh.write_text(json.dumps(result, indent=1), encoding="utf-8")
     forget_images(job.out)
     return result
+
+
+def _lay_out(job: Job, site: SiteData, files: dict[tuple[str, str | None], Path]) -> None:
+    """Lay out what is learned from; beside pairs, also by what the running model is not forgotten."""
+    folder = job.out / SITE
+    more: Iterable[dict[str, Any]] = ()
+    if site.kind == "paired" and job.card is not None:
+        model = Denoiser.load(start_of(job.card), device=choose_device(job.options.device).type)
+        more = rehearsal(site, files, model, folder / "rehearsal", seed=job.options.seed)
+    write_folder(site, folder, files, more)
 
 
 def runs_of(job: Job, site: SiteData, told: Status) -> list[Run]:

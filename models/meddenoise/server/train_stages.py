@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,6 +30,7 @@ TRAINING_SHARE = 0.75
 FIRST_SHARE = 0.4
 """Of the training's time for the first of two recipes, the teacher's."""
 LEAST_STEPS = 20
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def trained(runs: Sequence[Run], options: TrainOptions, site: SiteData, minutes: float, told: Status) -> Card:
@@ -113,3 +116,19 @@ def clear_away(folder: Path, out: Path, *, finished: bool) -> None:
     others = sorted((f for f in folder.iterdir() if f.is_dir() and f != out), key=os.path.getmtime, reverse=True)
     for old in others[KEPT - 1 :]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def full_disk(error: Exception, folder: Path) -> str:
+    """What to say where an error is that the disk is full, else ""; files that were half written are taken away.
+
+    Args:
+        error: Of Python, or of safetensors, which has the system's number in its text alone.
+        folder: Of all trainings.
+    """
+    said = re.search(r"os error (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else int(said[1]) if said else None
+    if number not in FULL:
+        return ""
+    for file in folder.rglob("*.part"):
+        file.unlink(missing_ok=True)
+    return "the disk of the server's data folder is full; free some space and start the training again: it goes on"
