@@ -227,7 +227,7 @@ def main() -> None:
             for view in views:
                 view.screen.Finalize()
             window.close()
-            training_pictures(application, inside, address, OUT, LABEL, wait)
+            training_pictures(application, inside, (address, folder / "home"), OUT, LABEL, wait)
 
 
 if __name__ == "__main__":

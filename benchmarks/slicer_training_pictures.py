@@ -1,31 +1,39 @@
 """Pictures of the extension's page for administrators, clicked against a server that really trains.
 
 Three redistributable CTs are the hospital's images: noise is added to each, and the image as it was is its clean
-partner. `slicer_screenshots.py` calls this and says how to run it.
+partner. A training of a minute seldom makes a better network; what it makes is then published by hand, with its true
+comparison, and rolled back over the button. `slicer_screenshots.py` calls this and says how to run it.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from common import data_folder
 from PySide6 import QtCore, QtGui
 
+from meddenoise import weights
+from meddenoise.server.train_job import status, training_folder
+from meddenoise.weights import versions
+
 IMAGES = {"Chest CT": "CT/LIDC-IDRI-0314", "Abdominal CT": "CT/CRLM-CT-1004", "Leg CT": "CT/IBSI_STS_003_CT"}
 LICENCE = (
     "CT: LIDC-IDRI-0314 and Soft-tissue-Sarcoma STS_003 (CC BY 3.0), Colorectal-Liver-Metastases CRLM-CT-1004"
     " (CC BY 4.0), The Cancer Imaging Archive; noise added"
 )
-SIDE, SLICES, NOISE, SMOOTH = 128, 10, 40.0, 0.8
+SIDE, SLICES, NOISE, SMOOTH = 128, 10, 60.0, 0.5
 """Pixels and slices of each image's middle; HU of the noise that is added, and pixels that it is blurred by."""
-OPTIONS = {"steps": 60, "patch": 48, "batch": 4, "learning_rate": "5e-5"}
+OPTIONS = {"steps": 60, "patch": 48, "batch": 4, "learning_rate": "3e-5"}
 WIDTH = 480
 
 
@@ -137,15 +145,44 @@ class Clicks:
         self.idle()
 
     def look(self) -> None:
-        """The versions and the pictures of the latest."""
-        self.wait(self.application, lambda: self.page.pictures.runner.state == "idle")
+        """The latest version with its comparison, after going back to the one before."""
+        ui = self.page.ui
+        for button in (ui.refreshButton, ui.rollBackButton):
+            button.click()
+            self.idle()
+            print(ui.versionsText.text())
+        ui.versionsTable.setCurrentCell(ui.versionsTable.rowCount() - 1, 0)
+        self.wait(self.application, ui.zoomButton.isEnabled)
         self.grab("versions", ("versionsSection",))
 
 
+def publish_by_hand(home: Path) -> None:
+    """Make a version of what the latest training made, with the comparison that found it not better."""
+    with mock.patch.dict(os.environ, {"MEDDENOISE_HOME": str(home)}):
+        told = status().read()
+        run = training_folder() / told["run"]
+        network, card = weights.load(str(run / f"{told['recipe']}.safetensors"))
+
+        def beside(folder: Path) -> None:
+            for file in run.glob("comparison*"):
+                shutil.copyfile(file, folder / file.name)
+
+        print("published by hand:", versions.publish(network, card, beside=beside).version)
+
+
 def training_pictures(
-    application: Any, inside: Any, address: str, out: Path, label: str, wait: Callable[..., None]
+    application: Any, inside: Any, server: tuple[str, Path], out: Path, label: str, wait: Callable[..., None]
 ) -> None:
-    """Upload, train and look at the versions over the buttons, and take pictures on the way."""
+    """Upload, train and look at the versions over the buttons, and take pictures on the way.
+
+    Args:
+        application: The QApplication.
+        inside: What is inside the stand-in application.
+        server: Its address, and its MEDDENOISE_HOME.
+        out: Folder of the pictures.
+        label: What every picture says that it is.
+        wait: wait(application, condition, seconds) lets the event loop run until something is so.
+    """
     from training_page import pageOver  # once the stand-ins are in place
 
     with tempfile.TemporaryDirectory() as folder:
@@ -158,8 +195,10 @@ def training_pictures(
         clicks = Clicks(application, inside, page, wait, take)
         page.widget.show()
         page.enter()
-        clicks.connect(address)
+        clicks.connect(server[0])
         clicks.upload()
         clicks.train()
+        if not page.training.training.published:
+            publish_by_hand(server[1])
         clicks.look()
         page.cleanup()
