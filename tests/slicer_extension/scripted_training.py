@@ -64,7 +64,7 @@ class ScriptedTraining:
     def _version(self, name):
         if name == BUILT_IN:
             return Version(name, "0.2.0", name == self.active)
-        pictures = ("comparison-patient-1.png", "comparison-CT-phantom.png")
+        pictures = ("comparison-CT-phantom.png", "comparison-patient-1.png")
         return Version(name, name, name == self.active, "2026-01-02 03:04", "", BETTER, -0.06, 0.01, (CASE,), pictures)
 
     def store(self, deposit, progress, canceled):

@@ -428,11 +428,11 @@ class TestVersions:
 
 
 class TestPictures:
-    def test_first_picture_of_the_chosen_version_is_shown_and_the_others_by_name(self, page, hand, client):
+    def test_first_patient_of_the_chosen_version_is_shown_and_the_others_by_name(self, page, hand, client):
         hand.until(lambda: page.ui.pictureView.pixmap().width() > 0, 5)
         assert client.asked("picture") == [("student", "0.2.0+site.2", "comparison-patient-1.png")]
-        assert [page.ui.pictureBox.itemText(index) for index in range(2)] == ["patient 1", "CT phantom"]
-        page.ui.pictureBox.setCurrentIndex(1)
+        assert [page.ui.pictureBox.itemText(index) for index in range(2)] == ["CT phantom", "patient 1"]
+        page.ui.pictureBox.setCurrentIndex(0)
         hand.until(lambda: len(client.asked("picture")) == 2 and page.ui.zoomButton.isEnabled(), 5)
         assert client.asked("picture")[1][2] == "comparison-CT-phantom.png"
 
@@ -455,7 +455,7 @@ class TestPictures:
         hand.connect(page)
         hand.until(lambda: page.pictures.runner.state == "idle", 5)
         client.error = Errors.ServerFailed("127.0.0.1 failed: 500.", "Look into its log.")
-        page.ui.pictureBox.setCurrentIndex(1)
+        page.ui.pictureBox.setCurrentIndex(0)
         hand.until(lambda: "127.0.0.1 failed" in page.ui.pictureView.text(), 5)
 
     def test_pictures_leave_no_files(self, page, hand):

@@ -39,7 +39,7 @@ class PicturePanel:
         self.show("", "", ())
 
     def show(self, model: str, version: str, names: tuple[str, ...]) -> None:
-        """Offer the pictures of a version, and show the first."""
+        """Offer the pictures of a version, and show the first of a patient."""
         if (model, version, names) == self._shown:
             return
         self._shown = (model, version, names)
@@ -48,6 +48,8 @@ class PicturePanel:
         ui.pictureBox.clear()
         for name in names:
             ui.pictureBox.addItem(titleOf(name))
+        first = next((index for index, name in enumerate(names) if "-patient-" in name), 0)
+        ui.pictureBox.setCurrentIndex(first if names else -1)
         ui.pictureBox.blockSignals(False)
         for widget in (ui.pictureLabel, ui.pictureBox, ui.zoomButton, ui.pictureView):
             widget.setVisible(bool(names))
