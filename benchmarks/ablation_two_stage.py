@@ -1,5 +1,8 @@
 """The two-stage paper's ablation (III-C), small and preliminary: NEN alone, two stages without attention (TWN), full.
 
+The full network adds the features of the estimated noise to the attended ones; a fourth row has the attention as
+equation 9 is written, without them.
+
 Preliminary: one training each, of light width (the recipe's preset "ablation") and of a small budget that is the same
 for all: steps, size of the batches, seed and so the batches themselves. NEN alone costs half as much a step, so it gets
 less time; the CPU seconds are in the table. What a difference of 0.1 dB between trainings of other seeds would be is
@@ -36,11 +39,13 @@ from meddenoise.recipes import two_stage
 VARIANTS = {
     "noise estimation alone (NEN)": "noise_only",
     "two stages without attention (TWN)": "without_attention",
+    "two stages with attention as written (eq 9)": "attention_alone",
     "two stages with attention (full)": "full",
 }
 CLAIMS = [
     ("two stages, even without attention, are better than NEN alone", "without_attention", "noise_only"),
     ("noise attention is better than none", "full", "without_attention"),
+    ("the same, as equation 9 is written", "attention_alone", "without_attention"),
     ("the full network is better than NEN alone", "full", "noise_only"),
 ]
 """What table VI and its text say: sentence, better, worse."""

@@ -24,7 +24,7 @@ PRESETS = ("paper", "cpu", "ablation")
 VARIANTS = {
     "gan": tuple(gan_variants.VARIANTS),
     "student": ("staggered", "final_output", "supervised", "plain"),
-    "two_stage": ("full", "without_attention", "noise_only"),
+    "two_stage": ("full", "attention_alone", "without_attention", "noise_only"),
 }
 DEFAULT_VARIANTS = {
     "gan": "unet; the others are other predictors, and ablation",

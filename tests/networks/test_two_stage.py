@@ -41,7 +41,8 @@ def test_each_stage_has_the_multiply_accumulates_of_table_vii():
 
 
 @pytest.mark.parametrize(
-    ("variant", "parameters"), [("noise_only", 283_776), ("without_attention", 567_648), ("full", 586_242)]
+    ("variant", "parameters"),
+    [("noise_only", 283_776), ("without_attention", 567_648), ("attention_alone", 586_242), ("full", 586_242)],
 )
 def test_every_variant_of_the_ablation_starts_as_the_identity(variant, parameters):
     network, (image, level) = TwoStage(variant=variant), inputs()
@@ -51,7 +52,7 @@ def test_every_variant_of_the_ablation_starts_as_the_identity(variant, parameter
     assert not noise.any()
 
 
-@pytest.mark.parametrize("variant", ["noise_only", "without_attention", "full"])
+@pytest.mark.parametrize("variant", ["noise_only", "without_attention", "attention_alone", "full"])
 def test_noise_and_image_come_back_in_the_images_shape_and_units(variant):
     network, (image, level) = disturbed(**TINY, variant=variant), inputs()
     noise, clean = network.stages(image, level)
@@ -85,6 +86,15 @@ def test_attention_weighs_the_noisy_images_features_pixel_by_pixel():
     assert torch.allclose(weight, weight[:, :1].expand_as(weight), atol=1e-5)  # one weight for all channels
     assert 0 < weight.min() < weight.max() < 1
     assert not torch.allclose(block(image, -noise), block(image, noise))
+
+
+@pytest.mark.parametrize(("variant", "sees"), [("full", True), ("attention_alone", False)])
+def test_the_second_stage_sees_the_noise_itself_beside_the_weights(variant, sees):
+    stage = disturbed(**TINY, variant=variant).rn
+    torch.nn.init.zeros_(stage.attention.spatial.weight)  # every weight is a half
+    image, noise = torch.rand(2, 1, 3, 16, 16)
+    corrections = [stage(image, n) - (image - n) for n in (noise, 2 * noise)]
+    assert torch.allclose(*corrections, atol=1e-5) is not sees
 
 
 def test_a_dense_block_adds_a_fifth_of_what_it_finds():

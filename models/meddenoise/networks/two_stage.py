@@ -16,6 +16,8 @@ What the paper leaves open or contradicts, and what is done here:
 - Coarse to fine (II, II-B2): stage II corrects stage I's result I_N - N_E rather than make the image from nothing, so
   it keeps full precision where the features have only bfloat16's. Both start at zero: a fresh network is the identity.
 - Objectives (eqs 10 to 13): separate, so no gradient flows from stage II into the noise estimate.
+- Attended features (eq 9): N_T is added to them, which needs no parameter. As written, stage II would know the noise
+  estimate through one weight per pixel alone; the variant "attention_alone" is that.
 - Without attention (TWN, III-C): the features of N_E are added to those of I_N; the paper does not say.
 - Units: the paper's images have 8 bits. Here noise from 5 HU in 4095 to 75 in 255 must look alike, so the network is
   shown each channel's local mean, and its detail scaled to one noise level.
@@ -39,7 +41,7 @@ SHOWN_LEVEL = 0.125
 CONVOLUTIONS = 5
 DENSE_BLOCKS = 3
 
-Variant = Literal["full", "without_attention", "noise_only"]
+Variant = Literal["full", "attention_alone", "without_attention", "noise_only"]
 
 
 class DenseBlock(nn.Module):
@@ -115,18 +117,19 @@ class NoiseEstimation(nn.Module):
 class Reconstruction(nn.Module):
     """Stage II, the reconstruction network (RN, II-B2): noisy image and estimated noise in, clean image out."""
 
-    def __init__(self, *, width: int = 32, growth: int = 8, blocks: int = 3, attention: bool = True) -> None:
+    def __init__(self, *, width: int = 32, growth: int = 8, blocks: int = 3, variant: Variant = "full") -> None:
         super().__init__()
         self.project_image = nn.Conv2d(CHANNELS, width, 1, bias=False)
         self.project_noise = nn.Conv2d(CHANNELS, width, 1, bias=False)
-        self.attention = NoiseAttention(width=width) if attention else None
+        self.attention = None if variant == "without_attention" else NoiseAttention(width=width)
+        self.adds_noise = variant != "attention_alone"
         self.trunk = _trunk(width=width, growth=growth, blocks=blocks)
 
     def forward(self, image: Tensor, noise: Tensor) -> Tensor:
         """Both of shape (batch, 3, rows, columns), float32; the same out."""
         seen, known = self.project_image(image), self.project_noise(noise)  # I_T and N_T, (batch, width, rows, columns)
-        features = seen + known if self.attention is None else self.attention(seen, known)
-        correction: Tensor = self.trunk(features)
+        features = seen if self.attention is None else self.attention(seen, known)
+        correction: Tensor = self.trunk(features + known if self.adds_noise else features)
         return image - noise + correction.float()
 
 
@@ -139,7 +142,8 @@ class TwoStage(nn.Module):
         width: Channels of the features.
         growth: Channels that each convolution adds within a dense block.
         blocks: Gated blocks of each stage.
-        variant: "full"; or, for the paper's ablation, "without_attention" (TWN) or "noise_only" (NEN).
+        variant: "full"; or, for the paper's ablation, "without_attention" (TWN) or "noise_only" (NEN); or
+            "attention_alone", which is eq 9 as written.
     """
 
     factor = 8
@@ -152,7 +156,7 @@ class TwoStage(nn.Module):
         super().__init__()
         sizes = {"width": width, "growth": growth, "blocks": blocks}
         self.nen = NoiseEstimation(**sizes)
-        self.rn = None if variant == "noise_only" else Reconstruction(**sizes, attention=variant == "full")
+        self.rn = None if variant == "noise_only" else Reconstruction(**sizes, variant=variant)
 
     def forward(self, image: Tensor, level: Tensor) -> Tensor:
         """Remove the noise: the second of what `stages` gives."""
