@@ -320,6 +320,17 @@ class TestFaults:
             assert content["detail"] in sentence
 
 
+def test_certificate_that_nobody_vouches_for_gets_neither_token_nor_image(deposit, tmp_path):
+    context, pem = fault_server.certificate(tmp_path)
+    with server({("GET", "datastore"): lambda call: call.reply(200, {"ts": 1})}, context=context) as running:
+        for call in CALLS.values():
+            with pytest.raises(Errors.UntrustedCertificate, match="not vouched for"):
+                call(agreed(running.address, token="secret-token"), deposit)
+        assert running.calls == []
+        with pytest.raises(Errors.Refused, match="already"):
+            store(running.address, deposit, certificateFile=pem)
+
+
 WAITING = {
     "overview": lambda client, canceled: client.overview(canceled),
     "training": lambda client, canceled: client.training(canceled),
