@@ -202,7 +202,7 @@ def test_uploaded_pairs_are_trained_on_watched_stopped_found_again_and_gone_on_w
         pair = [inside.volume(anatomy(patient, noise, 2 * patient + noise), f"P{patient}") for noise in (30, 4)]
         said = upload(page, hand, *pair, patient=f"patient {patient}")
         assert "with its clean partner" in said
-    assert "3 images, 3 of them with a clean partner" in said
+    assert "3 images, 3 of them with a clean partner" in page.ui.connectionText.text()
     assert len(list((site.studies / "labels" / "final").glob("*.nrrd"))) == 3
     enter(page, **QUICK)
     click(page.ui.trainButton)

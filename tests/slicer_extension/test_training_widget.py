@@ -190,6 +190,30 @@ class TestUploading:
         assert page.ui.uploadButton.text() == "&Upload"
         assert not page.ui.uploadBar.isVisible()
 
+    def test_cancel_that_comes_once_all_is_done_changes_nothing(self, page, hand, client, volume):
+        choose(page, volume)
+        click(page.ui.uploadButton)
+        while not page.runner._job.finished:
+            time.sleep(0.001)
+        click(page.ui.uploadButton)
+        hand.idle(page)
+        assert page.ui.uploadText.text().startswith("Stored as")
+        assert client.images == 1
+
+    def test_upload_counts_as_done_even_where_the_server_then_falls_silent(self, page, hand, client, volume):
+        choose(page, volume)
+        overview = client.overview
+
+        def silent(canceled=lambda: False):
+            raise Errors.CannotConnect("127.0.0.1 refuses the connection.", "Check it.")
+
+        client.overview = silent
+        click(page.ui.uploadButton)
+        hand.idle(page)
+        assert page.ui.uploadText.text().startswith("Stored as")
+        assert "refuses the connection" in page.ui.versionsText.text()
+        client.overview = overview
+
     def test_scene_close_stops_an_upload_and_leaves_a_training_alone(self, page, hand, client, volume, inside):
         choose(page, volume)
         client.go.clear()
@@ -274,7 +298,8 @@ class TestTraining:
         assert "of 3 patients, 1 of them only to compare on" in page.ui.trainingText.text()
         assert "⚠ one" in page.ui.trainingText.text()
         assert page.ui.trainButton.text() == "Stop trainin&g"
-        assert (page.ui.trainingBar.value(), page.ui.trainingBar.maximum()) == (3, 40)
+        hand.until(lambda: page.ui.trainingBar.maximum() == 40, 5)
+        assert page.ui.trainingBar.value() == 3
         assert page.ui.linesEdit.toPlainText() == "a\nb"
         assert not page.ui.trainerBox.isEnabled()
         click(page.ui.trainButton)
@@ -319,7 +344,9 @@ class TestTraining:
         client.names.append("0.2.0+site.3")
         client.active = "0.2.0+site.3"
         client.now = Training(DONE, "student", verdict=BETTER, published="0.2.0+site.3", ended="2026-01-02 03:04:05")
+        page.ui.modelBox.setCurrentIndex(1)
         hand.until(lambda: page.ui.versionsTable.rowCount() == 4, 5)
+        assert page.versions.version.name == "0.2.0+site.3"
         assert "It is used from now on as version 0.2.0+site.3." in page.ui.statusText.text()
         assert not page.ui.trainingBar.isVisible()
 

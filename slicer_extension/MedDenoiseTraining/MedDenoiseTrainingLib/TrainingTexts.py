@@ -49,12 +49,10 @@ def counted(images: int) -> str:
     return _("1 image") if images == 1 else _("{count} images").format(count=images)
 
 
-def stored(name: str, partner: bool, overview: Any) -> str:
+def stored(name: str, partner: bool) -> str:
     """What became of an upload."""
     what = _("Stored as {name}, with its clean partner.") if partner else _("Stored as {name}.")
-    return f"{what.format(name=name)} " + _("The datastore has {images}, {pairs} of them with a clean partner.").format(
-        images=counted(overview.images), pairs=overview.pairs
-    )
+    return what.format(name=name)
 
 
 def started(data: dict[str, Any]) -> str:

@@ -17,6 +17,8 @@ from MedDenoiseLib.ServerPanel import ServerPanel
 from MedDenoiseTrainingLib import TrainingTexts
 from MedDenoiseTrainingLib.PicturePanel import PicturePanel
 from MedDenoiseTrainingLib.Surroundings import Surroundings
+from MedDenoiseTrainingLib.Training import RUNNING as STATE_RUNNING
+from MedDenoiseTrainingLib.Training import Training
 from MedDenoiseTrainingLib.TrainingClient import Overview
 from MedDenoiseTrainingLib.TrainingPanel import TrainingPanel
 from MedDenoiseTrainingLib.UploadPanel import UploadPanel
@@ -196,7 +198,7 @@ class TrainingWidget:
         self.training.show(training)
         self.update()
         if ended and self.runner.state == IDLE:
-            self.changes.refresh()
+            self.changes.follow(training.recipe if training is not None else "")
 
     def _onNotTold(self, error: Exception) -> None:
         self.training.show(None, Texts.inWords(error))
@@ -213,18 +215,27 @@ class TrainingWidget:
             self._failed(self.upload.say, error)
             return
 
-        def work(progress: Callable, canceled: Callable[[], bool]) -> Overview:
+        there: list[bool] = []
+
+        def work(progress: Callable, canceled: Callable[[], bool]) -> None:
             client.store(deposit, progress, canceled)
-            return client.overview()
+            there.append(True)
+
+        def failed(error: Exception) -> None:
+            if there:  # it was canceled once all was done
+                self._onStored(deposit)
+            else:
+                self._failed(self.upload.say, error)
 
         self.upload.say(_("Sending…"))
-        self._do(UPLOADING, self.upload.say, work, lambda overview: self._onStored(deposit, overview))
+        self._what = UPLOADING
+        self.runner.start(RUNNING, work, lambda _none: self._onStored(deposit), failed)
 
-    def _onStored(self, deposit: Any, overview: Overview) -> None:
+    def _onStored(self, deposit: Any) -> None:
         self._removeFolder()
         self.upload.stored()
-        self._take(overview)
-        self.upload.say(TrainingTexts.stored(deposit.name, bool(deposit.partnerPath), overview))
+        self.upload.say(TrainingTexts.stored(deposit.name, bool(deposit.partnerPath)))
+        self.changes.refresh()
 
     def _onTrain(self, *_args: Any) -> None:
         client, panel = self._client, self.training
@@ -243,14 +254,14 @@ class TrainingWidget:
             self._do(
                 STARTING,
                 panel.say,
-                lambda _p, canceled: (client.start(name, values, canceled), client.training(canceled)),
-                self._onStarted,
+                lambda _progress, canceled: client.start(name, values, canceled),
+                lambda data: self._onStarted(name, data),
             )
 
-    def _onStarted(self, told: tuple) -> None:
-        data, training = told
+    def _onStarted(self, name: str, data: dict[str, Any]) -> None:
         self.training.say(TrainingTexts.started(data))
-        self._show(training)
+        self._show(Training(STATE_RUNNING, name))
+        self.watch.look()
 
     def _onStopped(self, told: tuple) -> None:
         wasOurs, training = told

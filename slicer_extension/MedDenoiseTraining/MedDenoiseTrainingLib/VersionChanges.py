@@ -38,6 +38,11 @@ class VersionChanges:
         """Show what there is now."""
         self._change(lambda _canceled: None, "")
 
+    def follow(self, model: str) -> None:
+        """Show what there is now, and choose the active version of a model."""
+        self._panel.chooseModel(model)
+        self._change(lambda _canceled: None, "", follow=True)
+
     def _onActivate(self, *_args: Any) -> None:
         client, model, version = self._client(), self._panel.model.model, self._panel.version
         said = _("Version {version} is used from now on.").format(version=version.number)

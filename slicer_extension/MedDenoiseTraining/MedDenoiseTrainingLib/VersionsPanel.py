@@ -63,6 +63,12 @@ class VersionsPanel:
         box.blockSignals(False)
         self._fill(version.name if version is not None and model is not None else "")
 
+    def chooseModel(self, name: str) -> None:
+        """Choose a model, if there is one of this name."""
+        names = [one.model for one in self._models]
+        if name in names:
+            self.ui.modelBox.setCurrentIndex(names.index(name))
+
     def chooseActive(self) -> None:
         """Choose the active version of the chosen model."""
         self._fill("")
