@@ -140,19 +140,20 @@ def train_site(
         told.begin(recipe=recipe)
         try:
             result = _trained(recipe, request, datastore, told)
-        except (MedDenoiseError, Problem) as error:
-            told.end("failed", problem=str(error.detail if isinstance(error, Problem) else error))
-            raise
         except Exception as error:
             full = full_disk(error, training_folder())
-            told.end(
-                "failed", problem=full or f"the training failed ({type(error).__name__}); the server's log says why"
-            )
+            told.end("failed", problem=full or _sentence(error))
             if full:
                 raise OutputError(full) from error
             raise
         told.end("done", result=result)
     return result
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, MedDenoiseError | Problem):
+        return str(error.detail if isinstance(error, Problem) else error)
+    return f"the training failed ({type(error).__name__}); the server's log says why"
 
 
 def _job(

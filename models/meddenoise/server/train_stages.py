@@ -122,12 +122,12 @@ def full_disk(error: Exception, folder: Path) -> str:
     """What to say where an error is that the disk is full, else ""; files that were half written are taken away.
 
     Args:
-        error: Of Python, or of safetensors, which has the system's number in its text alone.
+        error: Of Python; or of a library, which has the system's number or the words in its text alone.
         folder: Of all trainings.
     """
     said = re.search(r"os error (\d+)", str(error))
     number = error.errno if isinstance(error, OSError) else int(said[1]) if said else None
-    if number not in FULL:
+    if number not in FULL and not re.search(r"disk (is )?full", str(error)):
         return ""
     for file in folder.rglob("*.part"):
         file.unlink(missing_ok=True)
