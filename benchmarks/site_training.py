@@ -166,6 +166,7 @@ def _trains(progress: dict[str, Any]) -> bool:
 def _watch(client: MONAILabelClient, seen: Watched, *, until: Callable[[dict[str, Any]], bool]) -> None:
     """Note stages and their seconds until a condition holds or the training ends."""
     said, begun = "", time.monotonic()
+    last = begun
     while True:
         task = client.train_status()
         progress = task.get("progress", {})
@@ -182,7 +183,9 @@ def _watch(client: MONAILabelClient, seen: Watched, *, until: Callable[[dict[str
             sys.exit(f"no step within {STARTING:.0f} s: {task}")
         stage = "training" if _trains(progress) else str(progress.get("stage", "starting"))
         time.sleep(POLL)
-        seen.stages[stage] = seen.stages.get(stage, 0.0) + POLL
+        now = time.monotonic()
+        seen.stages[stage] = seen.stages.get(stage, 0.0) + now - last
+        last = now
 
 
 def _say(line: str) -> None:
@@ -213,6 +216,7 @@ def measure(model: str, minutes: float, *, partners: bool) -> dict[str, Any]:
             return denoised(client, asked, one, other)[1]
 
         quiet = [ask() for _ in range(QUIET)]
+        _say(f"before: {json.dumps(before)}; wait {np.median(quiet):.2f} s")
         options = {"minutes": minutes, "patient_from": "_", "device": "cpu"}
         seen = trained(client, model, options, ask)
         if seen.end.get("state") != "done":
