@@ -105,7 +105,7 @@ def main() -> None:
         print(text)
         return
     budget = {v: {**asdict(one), "weights": one.weights.name} for v, one in trained.items()}
-    publish("ablation-two-stage", text, {"budget": budget, "scores": figures_of(scores), "claims": judged})
+    publish("ablation-two_stage", text, {"budget": budget, "scores": figures_of(scores), "claims": judged})
 
 
 if __name__ == "__main__":

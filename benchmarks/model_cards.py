@@ -54,6 +54,8 @@ def figures(name: str) -> list[str]:
             f"{speed['ratio']:.2f} times as long as CurvatureAnisotropicDiffusion with 10 iterations "
             f"({speed['ratio_float32']:.2f} times in float32)."
         )
+    if (curve := RESULTS / f"training-{name}.md").exists():
+        lines.append(f"Losses over the training: [{curve.stem}]({os.path.relpath(curve, INDEX.parent)}).")
     return lines
 
 
@@ -83,6 +85,23 @@ def networks_text() -> str:
     head = ["network", "parameters", "GMAC", "seconds, float32", "seconds, bfloat16"]
     text = "One slice of 256x256 pixels, biases excluded, on two cores (`python benchmarks/networks.py`)."
     return f"## Networks\n\n{text}\n\n{table(head, rows)}\n"
+
+
+def ablation_text(name: str) -> str:
+    """The paper's ablation in small; empty where it has not been measured."""
+    found = result(f"ablation-{name}")
+    if not found:
+        return ""
+    rows = [
+        [variant, f"{budget['parameters']:,}", "{psnr:.2f} / {ssim:.3f}".format(**found["scores"][variant]["all"])]
+        for variant, budget in found["budget"].items()
+    ]
+    place = os.path.relpath(RESULTS / f"ablation-{name}.md", INDEX.parent)
+    steps = next(iter(found["budget"].values()))["steps"]
+    return (
+        f"The paper's ablation, preliminary: light width, {steps:,} steps each, Algorithm-1 noise as above "
+        f"([all figures]({place})):\n\n{table(['variant', 'parameters', 'PSNR in dB / SSIM'], rows)}\n\n"
+    )
 
 
 def stages_text(name: str, stages: list[dict[str, Any]]) -> str:
@@ -133,7 +152,8 @@ def card_text(name: str) -> str:
         facts.append(["remark", remark])
     return (
         f"## {name}\n\n{card.description}. Research use, not a medical device.\n\n{table(['', ''], facts)}\n\n"
-        f"Measured:\n\n{measured}\n\n{stages}Trained on {card.training['slices']:,} slices of:\n\n{volumes}\n"
+        f"Measured:\n\n{measured}\n\n{ablation_text(name)}{stages}"
+        f"Trained on {card.training['slices']:,} slices of:\n\n{volumes}\n"
     )
 
 
