@@ -263,7 +263,9 @@ def test_a_teacher_that_begins_as_a_student_computes_what_it_does(tmp_path, fold
     image = images(0, 1, 1, 32, 32)
     level = level_map(image)
     with torch.no_grad():
-        assert torch.allclose(network(image, level), known(image, level), atol=1e-5)
+        found, expected = network(image, level), known(image, level)
+    half = 0.002 * (expected - image).abs().max()  # the precision in which a teacher is kept
+    assert (found - expected).abs().max() < half
     with pytest.raises(ModelError, match="cannot be gone on from: its sizes do not fit"):
         teacher.run(replace(config, widths=(8, 8, 8)), None, tmp_path, resume=True, report=quiet)
 
