@@ -264,7 +264,7 @@ def test_a_teacher_that_begins_as_a_student_computes_what_it_does(tmp_path, fold
     level = level_map(image)
     with torch.no_grad():
         found, expected = network(image, level), known(image, level)
-    half = 0.002 * (expected - image).abs().max()  # the precision in which a teacher is kept
+    half = 0.005 * (expected - image).abs().max()  # the precision in which a teacher is kept
     assert (found - expected).abs().max() < half
     with pytest.raises(ModelError, match="cannot be gone on from: its sizes do not fit"):
         teacher.run(replace(config, widths=(8, 8, 8)), None, tmp_path, resume=True, report=quiet)
