@@ -1,12 +1,14 @@
 """Images by which a training keeps what the model can do: of every modality, and with the model's own results."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from meddenoise import Denoiser, read_volume
 from meddenoise.server.datastore import studies_folder
 from meddenoise.server.site_data import write_folder
-from meddenoise.server.site_rehearsal import rehearsal
+from meddenoise.server.site_rehearsal import SLICES, rehearsal
 from meddenoise.server.site_survey import checked, files_of, survey
 from meddenoise.server.train_options import TrainOptions
 from meddenoise.training.data import open_data
@@ -31,6 +33,8 @@ def test_every_modality_of_the_model_is_rehearsed_beside_the_pairs_and_none_of_i
     open_data(tmp_path / "site", tmp_path, Mix(size=32), report=print)
     pairs = load_pairs(tmp_path / "pairs.safetensors", validation=False)
     assert {pair.info.modality for pair in pairs} == set(model.card.modalities)
+    rehearsed = Counter(pair.info.volume for pair in pairs if pair.info.subject.startswith("rehearsal"))
+    assert set(rehearsed.values()) == {SLICES}
     held_back = load_pairs(tmp_path / "pairs.safetensors", validation=True)
     assert len(held_back) == 2 * len(site.held_back)
     ct = [pair for pair in pairs if pair.info.modality == "CT"]

@@ -29,7 +29,7 @@ from meddenoise.training.pairs import CLEAN, NOISY
 from meddenoise.training.slices import is_validation
 from meddenoise.volume import MODALITIES, Header, Modality, Volume
 
-SHARE = 0.75
+SHARE = 3.0
 """Rehearsed images for each of the site's; every modality gets a phantom and a partner at least."""
 SLICES = 4
 """Of a rehearsed image, each with another noise."""
@@ -73,7 +73,7 @@ def _phantom(modality: Modality, rng: np.random.Generator) -> Volume:
     """One of any size, in the units that a file keeps."""
     rows, columns = (int(rng.integers(*sides)) for sides in (PHANTOM_ROWS, PHANTOM_COLUMNS))
     drawn = anatomy(modality, (rows, SLICES, columns) if modality == "XR" else (SLICES, rows, columns))
-    header = replace(drawn.header, units="HU" if modality == "CT" else "")
+    header = replace(drawn.header, units="HU" if modality == "CT" else "", ndim=3)  # an image would be one slice
     return replace(drawn, array=drawn.array.repeat(SLICES // len(drawn.array), axis=0), header=header)
 
 
