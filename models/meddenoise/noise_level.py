@@ -26,7 +26,7 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
 def _weighted_sum(padded: Tensor, taps: list[float], *, dim: int) -> Tensor:
     """Correlate with symmetric taps, the middle one first.
 
-    Shifted sums take a fifth of the time of a convolution, which processors pad from one channel to sixteen.
+    Shifted sums take less time than a convolution, which processors pad from one channel to sixteen.
     """
     radius = len(taps) - 1
     length = padded.shape[dim] - 2 * radius
