@@ -202,6 +202,13 @@ def test_made_noise_is_louder_than_that_of_the_image_and_keeps_its_type():
     assert made.array.min() >= -1024
 
 
+def test_phantoms_are_those_of_the_modalities_that_a_candidate_denoises_itself(pairs):
+    known = replace(Smoother.card, modalities=["CT", "MR"])
+    candidate = replace(known, elsewhere={"MR": "built-in"})
+    found = compare(Smoother(0.8, card=candidate), Smoother(0.4, card=known), pairs)
+    assert [one.modality for one in found.built_in] == ["CT"]
+
+
 def test_a_comparison_is_written_as_json_page_and_pictures(pairs, phantoms, tmp_path):
     header = replace(pairs[0].noisy.header, sources=(Path("Mustermann_Erika.nrrd"),))
     site = [replace(pairs[0], noisy=replace(pairs[0].noisy, header=header)), *pairs[1:]]
@@ -209,7 +216,7 @@ def test_a_comparison_is_written_as_json_page_and_pictures(pairs, phantoms, tmp_
     write(found, tmp_path)
     data = read(tmp_path)
     assert data["better"] is True
-    assert data["verdict"].startswith("better than 0.3.0: on this site's images its error is smaller by ")
+    assert data["verdict"].startswith("better than 0.3.0 for CT: on this site's images its error is smaller by ")
     assert [one["name"] for one in data["site"]] == ["patient 1", "patient 2", "patient 3"]
     page = (tmp_path / "comparison.md").read_text()
     assert "| patient 1, CT | pair |" in page

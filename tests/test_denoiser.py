@@ -11,6 +11,7 @@ from meddenoise.errors import InputError, ModelError, OptionError
 from meddenoise.inference.slabs import Slab
 from meddenoise.noise import CTNoise, Spectrum, ct_noise, normal
 from meddenoise.volume import Header
+from meddenoise.weights import versions
 
 AFFINE = np.array([[0.0, 0.7, 0.1, -50], [0.6, 0.0, 0.0, 20], [0.0, 0.1, -3.0, 5], [0, 0, 0, 1]])
 
@@ -60,6 +61,26 @@ def test_noise_of_a_grey_image_falls(denoise):
     )
     result = denoise(image).volume.array.astype(float)
     assert np.std(result - clean) < 0.5 * np.std(image.array - clean)
+
+
+def test_modality_that_a_version_leaves_to_another_is_denoised_by_that_one(denoise, tmp_path, monkeypatch):
+    monkeypatch.delenv("MEDDENOISE_WEIGHTS", raising=False)
+    monkeypatch.setenv("MEDDENOISE_HOME", str(tmp_path))
+    network, card = weights.load("student")
+    for parameter in list(network.parameters())[-2:]:
+        parameter.mul_(0.5)
+    site = versions.publish(network, replace(card, elsewhere={"MR": "built-in"}))
+    mixed = Denoiser.load("student", device="cpu")
+    noisy = ct()
+    mr = replace(noisy, array=(noisy.array + 1024).astype(np.float32), modality="MR", header=Header())
+    expected = denoise(mr, strength=0.5, noise_map=False)
+    found = mixed(mr, strength=0.5)
+    assert found.model == expected.model == {"name": "student", "version": card.version, "sha256": card.sha256}
+    assert np.array_equal(found.volume.array, expected.volume.array)
+    assert mixed(noisy).model["version"] == site.version
+    assert not np.array_equal(mixed(noisy).volume.array, denoise(noisy).volume.array)
+    alone = Denoiser.load(str(weights.file_of("student")), device="cpu")
+    assert alone(mr).model["version"] == site.version
 
 
 def test_geometry_type_and_header_stay(denoise):

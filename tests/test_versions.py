@@ -123,6 +123,24 @@ def test_a_deleted_version_is_gone_and_nothing_rolls_back_to_it(home, built_in):
     assert sorted(path.name for path in (home / "models/student").iterdir()) == ["0.3.0+site.2", "active.json"]
 
 
+def test_a_version_that_another_needs_for_some_modality_stays(built_in):
+    versions.publish(network(0), CARD)
+    needing = replace(CARD, elsewhere={"MR": "0.3.0+site.1"})
+    for seed in (1, 2, 3):
+        versions.publish(network(seed), needing if seed == 3 else CARD, keep=2)
+    assert names() == ["built-in", "0.3.0+site.3", "0.3.0+site.4"]  # what a version needs that is gone is not missed
+    versions.publish(network(4), replace(CARD, elsewhere={"MR": "0.3.0+site.3", "XR": "built-in"}), keep=1)
+    versions.publish(network(5), replace(CARD, elsewhere={"MR": "0.3.0+site.3"}), keep=1)
+    assert names() == ["built-in", "0.3.0+site.3", "0.3.0+site.5", "0.3.0+site.6"]
+    with pytest.raises(OptionError, match=r"0.3.0\+site.3 denoises some modalities for 0.3.0\+site.5, 0.3.0\+site.6"):
+        versions.delete("student", "0.3.0+site.3")
+    for version in ("0.3.0+site.5", "built-in"):
+        versions.activate("student", version)
+    for version in ("0.3.0+site.5", "0.3.0+site.6", "0.3.0+site.3"):
+        versions.delete("student", version)
+    assert names() == ["built-in"]
+
+
 def test_a_damaged_version_is_not_activated(home, built_in):
     for seed in (1, 2):
         versions.publish(network(seed), CARD)

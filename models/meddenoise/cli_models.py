@@ -69,6 +69,8 @@ def _show(arguments: argparse.Namespace) -> int:
     for key in ("name", "version", "description", "modalities", "network", "parameters", "gmac", "licence", "sha256"):
         value = card[key]
         print(f"{key:<12} {', '.join(value) if isinstance(value, list) else value}")
+    for modality, version in card["elsewhere"].items():
+        print(f"{'elsewhere':<12} {modality}: {version}")
     for key in ("training", "figures"):
         for name, value in card[key].items():
             print(f"{key + '.' + name:<24} {f'{len(value)} (see --json)' if isinstance(value, list | dict) else value}")

@@ -4,6 +4,7 @@ import copy
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from meddenoise.server.datastore import studies_folder
 from meddenoise.server.problems import Problem
 from meddenoise.server.site_data import WORDS
 from meddenoise.server.train_job import at_work, looked_over, only_one, status, train_site, training_folder
-from meddenoise.server.train_verdict import alike, between
+from meddenoise.server.train_plan import gone_on_from
+from meddenoise.server.train_verdict import alike, between, left_to_others
 from meddenoise.weights import versions
 
 QUICK = {"steps": 4, "patch": 32, "batch": 2, "device": "cpu"}
@@ -62,6 +64,23 @@ def test_better_model_is_served_as_a_new_version_whose_card_names_no_image(home,
     assert card.training["site"]["patients"] == 3
     assert "P1" not in json.dumps(card.training)
     assert [one.version for one in versions.versions("student")][-1] == card.version
+    assert card.elsewhere == dict.fromkeys(("MR", "PET", "XR"), "built-in")
+
+
+def test_training_on_another_modality_goes_on_from_what_denoises_it_and_leaves_the_rest(home):
+    built_in = weights.read_card("student")
+    assert gone_on_from(None, {"CT": 1}) is None
+    assert gone_on_from(built_in, {"CT": 1}) == built_in
+    ct = replace(built_in, elsewhere=left_to_others(built_in, ["CT"]))
+    ct = versions.publish(weights.load("student")[0], ct)
+    assert gone_on_from(ct, {"CT": 2, "MR": 1}) == ct
+    assert gone_on_from(ct, {"CT": 1, "MR": 2}) == built_in
+    mr = replace(ct, elsewhere=left_to_others(ct, ["MR"]))
+    assert mr.elsewhere == {"CT": ct.version, "PET": "built-in", "XR": "built-in"}
+    mr = versions.publish(weights.load("student")[0], mr)
+    assert gone_on_from(mr, {"CT": 2, "MR": 1}) == ct
+    assert left_to_others(mr, ["CT"]) == {"MR": mr.version, "PET": "built-in", "XR": "built-in"}
+    assert left_to_others(None, ["CT"]) == {}
 
 
 @pytest.mark.slow

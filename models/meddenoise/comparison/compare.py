@@ -151,7 +151,8 @@ def compare(
         candidate: What might take the running model's place.
         running: What is served.
         site: Patients of the site that neither was trained on.
-        built_in: Phantoms; those of the running model's modalities by default.
+        built_in: Phantoms; by default those of the running model's modalities, without those that the candidate leaves
+            to another version.
         installed: The built-in version; with it, small losses on the phantoms cannot add up from version to version.
         rule: When a candidate is better; the default one if None.
         progress: Called as progress(cases_done, cases_total); what it raises ends the work.
@@ -162,7 +163,8 @@ def compare(
     if not site:
         raise InputError("no held-back patient to compare on; a site needs images of at least two patients")
     rule = rule or Rule()
-    phantoms = built_in_cases(running.card.modalities) if built_in is None else list(built_in)
+    own = [modality for modality in running.card.modalities if modality not in candidate.card.elsewhere]
+    phantoms = built_in_cases(own) if built_in is None else list(built_in)
     judged, shown = [], []
     for number, case in enumerate([*site, *phantoms]):
         is_site = number < len(site)

@@ -38,11 +38,12 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
 
 def verdict(comparison: Comparison) -> str:
     """The outcome in a sentence."""
+    other = f"{comparison.running['version']} for {', '.join(sorted({one.modality for one in comparison.site}))}"
     if comparison.reasons:
-        return f"not better than {comparison.running['version']}: {'; '.join(comparison.reasons)}"
+        return f"not better than {other}: {'; '.join(comparison.reasons)}"
     change, unsure = -comparison.change, comparison.uncertainty
     return (
-        f"better than {comparison.running['version']}: on this site's images its error is smaller by {change:.1%} "
+        f"better than {other}: on this site's images its error is smaller by {change:.1%} "
         f"+/- {unsure:.1%}, and on no phantom clearly larger"
     )
 

@@ -65,7 +65,7 @@ def export(name: str, form: Format, out: Path) -> Path:
 
 def graphs(network: torch.nn.Module, card: Card) -> dict[str, ImageOnly]:
     """The model's graphs by the end of their names: "" for all images, "-ct" for CT in HU if it was trained on CT."""
-    kinds = {"": False, "-ct": True} if "CT" in card.modalities else {"": False}
+    kinds = {"": False, "-ct": True} if "CT" in card.own_modalities else {"": False}
     return {end: ImageOnly(network, hounsfield=hounsfield).eval() for end, hounsfield in kinds.items()}
 
 

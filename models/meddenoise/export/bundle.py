@@ -68,7 +68,7 @@ def _metadata(card: Card, channels: int) -> dict[str, Any]:
     shown = {
         "type": "image",
         "format": "magnitude",
-        "modality": ", ".join(card.modalities),
+        "modality": ", ".join(card.own_modalities),
         "spatial_shape": ["*", "*"],
         "dtype": "float32",
         "value_range": [0, 1],

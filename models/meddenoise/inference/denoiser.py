@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,7 +38,7 @@ class Result:
         volume: The denoised volume, in the input's geometry, units, stored type and range.
         difference: Input minus denoised as float32, in the input's units: what was taken away.
         figures: Numbers that say what was changed, JSON-able; see meddenoise.inference.figures.
-        model: JSON-able identity of the model: "name", "version", "sha256".
+        model: JSON-able identity of what denoised it: "name", "version", "sha256".
         settings: JSON-able: "strength", "device", "precision", "modality", "intensity" and "slices", how the network
             was shown them: "each alone", "with neighbours" or "in colour".
         warnings: Sentences for the user.
@@ -67,13 +67,23 @@ class Denoiser:
         card: Its card.
         device: "auto", "cpu", "cuda" or "cuda:N".
         slab: What goes through the network at once to begin with; it is halved where memory runs out.
+        elsewhere: By modality, what denoises volumes of that modality in place of the network.
 
     Raises:
         OptionError: Unknown or absent device.
     """
 
-    def __init__(self, network: nn.Module, card: Card, *, device: str = "auto", slab: Slab | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        card: Card,
+        *,
+        device: str = "auto",
+        slab: Slab | None = None,
+        elsewhere: Mapping[str, Denoiser] | None = None,
+    ) -> None:
         self.card = card
+        self._elsewhere = dict(elsewhere or {})
         self.slab = slab or Slab(tile=int(getattr(network, "tile", Slab.tile)))
         self.device = choose_device(device)
         self.precision = choose_precision(self.device)
@@ -81,7 +91,9 @@ class Denoiser:
 
     @classmethod
     def load(cls, name: str = "student", *, device: str = "auto") -> Denoiser:
-        """Load a published model by name, or a weights file by path.
+        """Load a published model by name, with the versions that its card names for some modalities.
+
+        A weights file, by its path, is loaded alone and denoises all modalities.
 
         Raises:
             ModelError: Unknown name, or missing or damaged weights.
@@ -89,7 +101,11 @@ class Denoiser:
         """
         choose_device(device)
         network, card = weights.load(name)
-        return cls(network, card, device=device)
+        wanted = {} if name.endswith(".safetensors") else card.elsewhere
+        others = {
+            version: cls(*weights.load(f"{card.name}@{version}"), device=device) for version in set(wanted.values())
+        }
+        return cls(network, card, device=device, elsewhere={m: others[version] for m, version in wanted.items()})
 
     def __call__(
         self,
@@ -118,6 +134,9 @@ class Denoiser:
                 model that estimates none.
             InputError: Voxels that are not finite, an empty array, or colour for a model of grey images.
         """
+        if volume.modality in self._elsewhere:
+            other = self._elsewhere[volume.modality]
+            return other(volume, strength=strength, uncertainty=uncertainty, noise_map=noise_map, progress=progress)
         if not 0.0 <= strength <= 1.0:
             raise OptionError(f"strength must be between 0 and 1, got {strength}")
         _check(volume)

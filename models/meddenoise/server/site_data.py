@@ -71,6 +71,12 @@ class SiteData:
         """Those that are not trained on."""
         return [one for one in self.examples if is_validation(self.subjects[one.looked.patient])]
 
+    @property
+    def modalities(self) -> dict[str, int]:
+        """How many images there are of each."""
+        images = {one.image: one.looked for one in self.examples}
+        return dict(Counter(looked.modality for looked in images.values()))
+
     def facts(self) -> dict[str, Any]:
         """What a client is told, JSON-able."""
         patients = {one.looked.patient for one in self.examples}
@@ -81,7 +87,7 @@ class SiteData:
             "slices": sum(looked.slices for looked in images.values()),
             "patients": len(patients),
             "held_back_patients": len({one.looked.patient for one in self.held_back}),
-            "modalities": dict(Counter(looked.modality for looked in images.values())),
+            "modalities": self.modalities,
             "notes": list(self.notes),
         }
 

@@ -1,10 +1,10 @@
 """Images by which a training on pairs keeps what the running model can do with others.
 
-A network that learns from some images of one scanner forgets how other scanners and modalities look, which the
-comparison with the running model then finds. So it also learns, as "Learning without Forgetting" has it (Li and Hoiem,
-TPAMI 2018), to do as before on images that are at hand: phantoms, and the site's own partners shown as every modality
-that the running model knows, with noise made on them. What the running model makes of these is the target, not the
-truth: of phantoms a network would learn that images have no texture.
+A network that learns from some images of one scanner forgets how others look, which the comparison with the running
+model then finds. So it also learns, as "Learning without Forgetting" has it (Li and Hoiem, TPAMI 2018), to do as before
+on images that are at hand, of the modalities that it learns: phantoms, and the site's own partners shown as each of
+them, with noise made on them. What the running model makes of these is the target, not the truth: of phantoms a network
+would learn that images have no texture. Other modalities need none of it: another version goes on denoising them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from meddenoise.training.pairs import CLEAN, NOISY
 from meddenoise.training.slices import is_validation
 from meddenoise.volume import MODALITIES, Header, Modality, Volume
 
-SHARE = 3.0
+SHARE = 0.75
 """Rehearsed images for each of the site's; every modality gets a phantom and a partner at least."""
 SLICES = 4
 """Of a rehearsed image, each with another noise."""
@@ -56,10 +56,10 @@ def rehearsal(site: SiteData, files: Files, running: Denoiser, folder: Path, *, 
     """
     folder.mkdir(parents=True, exist_ok=True)
     examples = [one for one in site.examples if not is_validation(site.subjects[one.looked.patient])]
-    known = [modality for modality in MODALITIES if modality in running.card.modalities]
+    known = [m for m in MODALITIES if m in running.card.modalities and m in site.modalities]
     subject = next(name for name in (f"rehearsal-{i}" for i in range(1000)) if not is_validation(name))
     rng = np.random.default_rng(seed)
-    for number in range(max(2 * len(known), round(SHARE * len(examples)))):
+    for number in range(max(2 * len(known), round(SHARE * len(examples))) if known else 0):
         modality, example = known[number // 2 % len(known)], examples[rng.integers(len(examples))]
         clean = _shown_as(modality, _partner(example, files), rng) if number % 2 else _phantom(modality, rng)
         noisy = _noisy(clean, rng)

@@ -29,7 +29,7 @@ from meddenoise.server.site_data import SiteData, volume_name, write_folder
 from meddenoise.server.site_rehearsal import rehearsal
 from meddenoise.server.site_survey import Survey, checked, files_of, survey
 from meddenoise.server.train_options import STUDENT, TrainOptions
-from meddenoise.server.train_plan import TEACHER, configured, distils, recipes, running, start_of
+from meddenoise.server.train_plan import TEACHER, configured, distils, gone_on_from, recipes, running, start_of
 from meddenoise.server.train_run import Run
 from meddenoise.server.train_stages import clear_away, forget_images, full_disk, trained
 from meddenoise.server.train_status import STATUS, Status
@@ -218,7 +218,7 @@ def _lay_out(job: Job, site: SiteData, files: dict[tuple[str, str | None], Path]
 
 def runs_of(job: Job, site: SiteData, told: Status) -> list[Run]:
     """The recipes to run one after the other, still of their own length: the teacher first where it is adapted."""
-    device = choose_device(job.options.device)
+    device, known = choose_device(job.options.device), gone_on_from(job.card, site.modalities)
     gpus = max(1, torch.cuda.device_count()) if device.type == "cuda" else 1
     shrink = {volume_name(image): factor for image, factor in site.shrink.items()}
     mlflow = f"sqlite:///{job.folder / 'mlflow.db'}" if job.options.mlflow else ""
@@ -230,11 +230,11 @@ def runs_of(job: Job, site: SiteData, told: Status) -> list[Run]:
         return Run(recipe, config, job.out / SITE, out, told, gpus, job.options.patience, mlflow)
 
     if job.recipe != STUDENT or not distils(job.options, device.type):
-        return [run(job.recipe, job.card, job.out)]
+        return [run(job.recipe, known, job.out)]
     teacher = running(TEACHER)
     assert teacher is not None  # distils() saw it
     if not job.options.adapt_teacher:
-        return [run(STUDENT, job.card, job.out, teacher=start_of(teacher))]
+        return [run(STUDENT, known, job.out, teacher=start_of(teacher))]
     adapted = run(TEACHER, teacher, job.out / TEACHER)
     weights_file = adapted.out / f"{TEACHER}.safetensors"
-    return [adapted, run(STUDENT, job.card, job.out, teacher=str(weights_file))]
+    return [adapted, run(STUDENT, known, job.out, teacher=str(weights_file))]

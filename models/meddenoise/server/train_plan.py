@@ -52,6 +52,22 @@ def start_of(card: Card) -> str:
     return card.name if pinned() else f"{card.name}@{card.version}"
 
 
+def gone_on_from(card: Card | None, modalities: Mapping[str, int]) -> Card | None:
+    """The card of the version whose network is trained further: the one that denoises most of the images now.
+
+    Args:
+        card: Of the model that is served; None where there is none, and so no network to go on from.
+        modalities: Of the images that are learned from, with their numbers.
+
+    Raises:
+        ModelError: That version is damaged.
+    """
+    if card is None:
+        return None
+    version = card.elsewhere.get(max(sorted(modalities), key=lambda modality: modalities[modality]))
+    return card if version is None else weights.read_card(f"{card.name}@{version}")
+
+
 def configured(
     recipe: str, options: TrainOptions, *, device: str, card: Card | None, shrink: Mapping[str, float]
 ) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from meddenoise.comparison import Case, Comparison, Judged, Rule
 from meddenoise.errors import InputError, ModelError
 from meddenoise.inference import Denoiser
 from meddenoise.io import read_volume
+from meddenoise.server import train_plan
 from meddenoise.server.site_data import Example, SiteData
 from meddenoise.training.progress import Report
 from meddenoise.volume import MODALITIES, Modality
 from meddenoise.weights import Card, versions
+from meddenoise.weights.store import number_of
 
 logger = logging.getLogger(__name__)
 
@@ -118,14 +120,15 @@ def _best_of(
 ) -> tuple[Comparison, Card | None]:
     """The comparison of the first candidate that is better, else that of the network as it was trained."""
     training = {key: value for key, value in card.training.items() if key != "volumes"}
-    running = weights.load(recipe) if recipe in weights.available() else None
-    first = None
-    for share in SHARES if running and alike(network, running[0]) else SHARES[:1]:
-        candidate = network if running is None else between(running[0], network, share)
-        known = set(card.modalities) | set(running[1].modalities if running else ())
-        told = replace(
-            card, name=recipe, modalities=sorted(known), training={**training, "site": facts, "share_of_change": share}
-        )
+    running = train_plan.running(recipe)
+    start = train_plan.gone_on_from(running, facts["modalities"])
+    before = weights.load(train_plan.start_of(start))[0] if start else None
+    known = set(card.modalities) | set(running.modalities if running else ())
+    elsewhere = left_to_others(running, facts["modalities"])
+    card, first = replace(card, name=recipe, modalities=sorted(known), elsewhere=elsewhere), None
+    for share in SHARES if before and alike(network, before) else SHARES[:1]:
+        candidate = network if before is None else between(before, network, share)
+        told = replace(card, training={**training, "site": facts, "share_of_change": share})
         found, published = _compared(candidate, told, site, device=device, publish=publish)
         first = first or found
         if found.better:
@@ -133,6 +136,19 @@ def _best_of(
         tell(f"with {share:.0%} of what was learned: {'; '.join(found.reasons)}")
     assert first is not None
     return first, None
+
+
+def left_to_others(running: Card | None, learned: Iterable[str]) -> dict[str, str]:
+    """The versions, by modality, that go on denoising what a candidate has not learned from.
+
+    Args:
+        running: Card of the model that is served; None where there is none: the candidate then has all modalities.
+        learned: Modalities of the site's images.
+    """
+    if running is None:
+        return {}
+    version = running.version if number_of(running.version) else versions.BUILT_IN
+    return {m: running.elsewhere.get(m, version) for m in MODALITIES if m not in learned}
 
 
 def alike(one: nn.Module, other: nn.Module) -> bool:

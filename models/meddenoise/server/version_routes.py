@@ -105,6 +105,7 @@ def _version(one: Version) -> dict[str, Any]:
         "made": one.made.isoformat(timespec="seconds"),
         "description": one.card.description,
         "modalities": one.card.modalities,
+        "elsewhere": one.card.elsewhere,
         "sha256": one.card.sha256,
         "comparison": comparison.read(one.folder),
         "pictures": comparison.pictures_in(one.folder),

@@ -35,6 +35,9 @@ class Card:
         context: Millimetres: slices no farther apart are shown together with their neighbours to a network of several
             channels, and others in all of its channels. Anatomy changes over millimetres, whatever the pixels' size.
         colour: Whether the network takes red, green and blue as its channels.
+        elsewhere: Versions of the same model, by modality, which denoise that modality in place of this one: a site's
+            training changes what the model does with the modalities that it learned from, and no others. Those not
+            named here are this version's own.
         licence: Of the weights.
         sha256: Of the safetensors file; empty inside the file itself.
     """
@@ -51,8 +54,14 @@ class Card:
     figures: dict[str, Any] = field(default_factory=dict)
     context: float = 0.0
     colour: bool = False
+    elsewhere: dict[str, str] = field(default_factory=dict)
     licence: str = "Apache-2.0"
     sha256: str = ""
+
+    @property
+    def own_modalities(self) -> list[str]:
+        """Those of ``modalities`` that this version denoises itself."""
+        return [modality for modality in self.modalities if modality not in self.elsewhere]
 
     @property
     def estimates_noise(self) -> bool:

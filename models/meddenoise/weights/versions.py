@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -57,7 +57,8 @@ def publish(
         card: Its name is the model's; its version is that of the model it was made from, and gets a number added.
         beside: Writes further files into the version's folder, before anybody can see it.
         instead_of: The checksum of the active version that this one was found better than; None for any.
-        keep: Versions of the site to keep; the active one and the one before it are always kept.
+        keep: Versions of the site to keep; the active one, the one before it, and those that a kept version needs for
+            some modalities are always kept.
 
     Returns:
         The card as published.
@@ -83,7 +84,8 @@ def publish(
             if beside is not None:
                 beside(place)
         moved = _moved(name, replace(state, number=number), version)
-        dropped = set([*before, version][: -max(keep, 1)]) - {moved.active, *moved.before[:1]}
+        kept = {*[*before, version][-max(keep, 1) :], moved.active, *moved.before[:1]}
+        dropped = {*before} - kept - {needed for one in kept for needed in _needed_by(name, one)}
         _write(name, replace(moved, before=[one for one in moved.before if one not in dropped]))
         for one in dropped:
             _take_away(site_folder() / name / one)
@@ -127,7 +129,8 @@ def delete(name: str, version: str) -> None:
     """Delete a version that the site made and that is not active.
 
     Raises:
-        OptionError: It is the active or the built-in one, or MEDDENOISE_WEIGHTS names the only folder of models.
+        OptionError: It is the active or the built-in one, or another one needs it for some modality; or
+            MEDDENOISE_WEIGHTS names the only folder of models.
         ModelError: No such version.
         OutputError: The data folder cannot be written.
     """
@@ -137,6 +140,10 @@ def delete(name: str, version: str) -> None:
             raise OptionError(f"the built-in version of {name} cannot be deleted; all others can go back to it")
         if version == state.active:
             raise OptionError(f"{name} {version} is active and cannot be deleted; activate another version first")
+        if needing := [one for one in site_versions(name) if version in _needed_by(name, one)]:
+            raise OptionError(
+                f"{name} {version} denoises some modalities for {', '.join(needing)} and cannot be deleted before"
+            )
         # First the state, so that the number is not given again and nothing rolls back to what is going.
         number = max(state.number, number_of(version))
         _write(name, replace(state, number=number, before=[one for one in state.before if one != version]))
@@ -169,6 +176,14 @@ def _find(name: str, version: str) -> tuple[str, Path]:
         known = [one.version for one in versions(name)]
         raise ModelError(f"{name} has no version {version[:80]!r}; it has: {', '.join(known) or 'none'}")
     return (BUILT_IN if path == built_in_card(name) else version), path
+
+
+def _needed_by(name: str, version: str) -> set[str]:
+    """The versions that denoise some modality for a version; none for one that cannot be read."""
+    path = card_file(name, version)
+    with suppress(ModelError):
+        return set(read_card_file(path).elsewhere.values()) if path is not None else set()
+    return set()
 
 
 def _checksum(name: str) -> str:
