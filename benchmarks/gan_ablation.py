@@ -49,7 +49,7 @@ from meddenoise.training.data import SLICES
 from meddenoise.training.patches import Mix, has_physical_noise, sampler
 from meddenoise.training.slices import load_slices
 
-NAME = "gan-ablation"
+NAME = "ablation-gan"
 PATCHES, SIDE = 16, 128
 TITLES = {
     "unet": "U-Net",

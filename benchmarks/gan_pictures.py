@@ -1,4 +1,7 @@
-"""Pictures of benchmarks/gan_ablation.py: content, noise, fused and difference, of redistributable images alone."""
+"""Content, noise, fused and difference, as the GAN denoiser makes them: a picture of redistributable images alone.
+
+By itself it draws the published model's; gan_ablation.py draws that of its best pair.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from algorithm1 import grey_levels, make_noisy
-from common import data_folder, manifest
+from common import RESULTS, data_folder, manifest
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import ImageDraw
@@ -18,6 +21,7 @@ from meddenoise.io import find_sources, read_volume
 from meddenoise.networks.gan import Gan
 from meddenoise.noise_level import level_map
 
+NAME, MODEL = "pictures", "gan"
 HEAD, CHEST = "VS-SEG-001_T1Gd", "LDCT8bit_C016_00227_tenth"
 """Of subjects held back from training: TCIA Vestibular-Schwannoma-SEG and LDCT-and-Projection-data, both CC BY 4.0."""
 SIGMA = 25.0
@@ -26,9 +30,9 @@ NOISE_WINDOW = 60.0
 SIDE, BAR, GAP = 192, 14, 4
 CAPTION = (
     "Content, noise, what is made of both, and what that takes away; noise and difference are +-{window:.0f} grey "
-    "levels. The content is the content predictor's, which nothing but the fused image judges. Above an MR of the head "
-    "(TCIA Vestibular-Schwannoma-SEG, CC BY 4.0) with Gaussian noise of {sigma:.0f}; below a CT of the chest at a real "
-    "tenth of the dose (TCIA LDCT-and-Projection-data, CC BY 4.0, doi 10.7937/9NPB-2637; 8-bit copy)."
+    "levels. Above an MR of the head (TCIA Vestibular-Schwannoma-SEG, CC BY 4.0) with Gaussian noise of {sigma:.0f}; "
+    "below a CT of the chest at a real tenth of the dose (TCIA LDCT-and-Projection-data, CC BY 4.0, doi "
+    "10.7937/9NPB-2637; 8-bit copy)."
 )
 
 
@@ -85,3 +89,12 @@ def _panels(network: Gan, clean: NDArray[np.float64], noisy: NDArray[np.float64]
 
 def _grey(part: Tensor) -> NDArray[np.float64]:
     return part[0, 0].double().numpy()
+
+
+def main() -> None:
+    """Draw the published model's picture."""
+    print(picture(weights.file_of(MODEL), MODEL, RESULTS / f"{NAME}-{MODEL}.png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -87,6 +87,15 @@ def networks_text() -> str:
     return f"## Networks\n\n{text}\n\n{table(head, rows)}\n"
 
 
+def picture_text(name: str) -> str:
+    """What a model of content and noise predictor makes of two images; empty where it has not been drawn."""
+    picture = RESULTS / f"pictures-{name}.png"
+    if not picture.exists():
+        return ""
+    place = os.path.relpath(picture, INDEX.parent)
+    return f"Content, noise, fused and difference (`python benchmarks/gan_pictures.py`):\n\n![{name}]({place})\n\n"
+
+
 def ablation_text(name: str) -> str:
     """The paper's ablation in small; empty where it has not been measured."""
     found = result(f"ablation-{name}")
@@ -98,9 +107,11 @@ def ablation_text(name: str) -> str:
     ]
     place = os.path.relpath(RESULTS / f"ablation-{name}.md", INDEX.parent)
     steps = next(iter(found["budget"].values()))["steps"]
+    picture = RESULTS / f"ablation-{name}.png"
+    shown = f"![the best pair's images]({os.path.relpath(picture, INDEX.parent)})\n\n" if picture.exists() else ""
     return (
         f"The paper's ablation, preliminary: light width, {steps:,} steps each, Algorithm-1 noise as above "
-        f"([all figures]({place})):\n\n{table(['variant', 'parameters', 'PSNR in dB / SSIM'], rows)}\n\n"
+        f"([all figures]({place})):\n\n{table(['variant', 'parameters', 'PSNR in dB / SSIM'], rows)}\n\n{shown}"
     )
 
 
@@ -152,7 +163,7 @@ def card_text(name: str) -> str:
         facts.append(["remark", remark])
     return (
         f"## {name}\n\n{card.description}. Research use, not a medical device.\n\n{table(['', ''], facts)}\n\n"
-        f"Measured:\n\n{measured}\n\n{ablation_text(name)}{stages}"
+        f"Measured:\n\n{measured}\n\n{picture_text(name)}{ablation_text(name)}{stages}"
         f"Trained on {card.training['slices']:,} slices of:\n\n{volumes}\n"
     )
 
