@@ -191,7 +191,7 @@ def test_less_of_what_was_learned_is_tried_where_all_of_it_is_not_better(home, d
     result = train_site("student", QUICK, datastore)
     card = weights.read_card("student")
     assert result["published"] == card.version
-    assert card.training["share_of_change"] == 0.5
+    assert card.training["share_of_change"] == 0.75
     assert set(card.modalities) >= {"CT", "MR", "PET", "XR"}
     assert any(line.startswith("with 100% of what was learned: ") for line in status().read()["lines"])
 

@@ -31,8 +31,9 @@ from meddenoise.volume import MODALITIES, Header, Modality, Volume
 
 SHARE = 0.75
 """Rehearsed images for each of the site's; every modality gets a phantom and a partner at least."""
-SLICES = 4
-"""Of a rehearsed image, each with another noise."""
+SLICES, DRAWS = 4, 200
+"""Slices of a rehearsed image, each with another noise, and of all of them together, at least: a network would learn a
+few noises by heart."""
 HALVED_FROM = 128
 """Pixels of the narrower side from which on slices are halved, which takes out part of the partner's own noise."""
 DARKEST, BRIGHTEST = (1.0, 60.0), 99.5
@@ -59,9 +60,14 @@ def rehearsal(site: SiteData, files: Files, running: Denoiser, folder: Path, *, 
     known = [m for m in MODALITIES if m in running.card.modalities and m in site.modalities]
     subject = next(name for name in (f"rehearsal-{i}" for i in range(1000)) if not is_validation(name))
     rng = np.random.default_rng(seed)
-    for number in range(max(2 * len(known), round(SHARE * len(examples))) if known else 0):
+    images = max(2 * len(known), round(SHARE * len(examples))) if known else 0
+    slices = max(SLICES, -(-DRAWS // max(1, images)))
+    for number in range(images):
         modality, example = known[number // 2 % len(known)], examples[rng.integers(len(examples))]
-        clean = _shown_as(modality, _partner(example, files), rng) if number % 2 else _phantom(modality, rng)
+        if number % 2:
+            clean = _shown_as(modality, _partner(example, files), slices, rng)
+        else:
+            clean = _phantom(modality, slices, rng)
         noisy = _noisy(clean, rng)
         paths = [folder / f"{kind}-{number}.nrrd" for kind in (NOISY, CLEAN)]
         for path, volume in zip(paths, (noisy, running(noisy).volume), strict=True):
@@ -69,12 +75,12 @@ def rehearsal(site: SiteData, files: Files, running: Denoiser, folder: Path, *, 
         yield {NOISY: paths[0], CLEAN: paths[1], "subject": subject, "modality": modality}
 
 
-def _phantom(modality: Modality, rng: np.random.Generator) -> Volume:
+def _phantom(modality: Modality, slices: int, rng: np.random.Generator) -> Volume:
     """One of any size, in the units that a file keeps."""
     rows, columns = (int(rng.integers(*sides)) for sides in (PHANTOM_ROWS, PHANTOM_COLUMNS))
     drawn = anatomy(modality, (rows, SLICES, columns) if modality == "XR" else (SLICES, rows, columns))
     header = replace(drawn.header, units="HU" if modality == "CT" else "", ndim=3)  # an image would be one slice
-    return replace(drawn, array=drawn.array.repeat(SLICES // len(drawn.array), axis=0), header=header)
+    return replace(drawn, array=_as_many(drawn.array, slices), header=header)
 
 
 def _partner(one: Example, files: Files) -> Volume:
@@ -82,9 +88,9 @@ def _partner(one: Example, files: Files) -> Volume:
     return read_volume(files[one.image, one.partner], modality=modality)
 
 
-def _shown_as(modality: Modality, volume: Volume, rng: np.random.Generator) -> Volume:
+def _shown_as(modality: Modality, volume: Volume, count: int, rng: np.random.Generator) -> Volume:
     """Some slices of an image in the units of a modality, as 32-bit floats; those of X-ray in 12 bits."""
-    slices = _some_slices(volume)
+    slices = _some_slices(volume, count)
     low, high = np.percentile(slices, (rng.uniform(*DARKEST), BRIGHTEST))
     grey = np.clip((slices - low) / max(float(high - low), 1e-6), 0.0, 1.0)
     header = Header(modality_source="option", units="HU" if modality == "CT" else "")
@@ -99,14 +105,18 @@ def _shown_as(modality: Modality, volume: Volume, rng: np.random.Generator) -> V
     return Volume(values.astype(header.dtype), np.eye(4), modality, header)
 
 
-def _some_slices(volume: Volume) -> NDArray[np.float32]:
+def _some_slices(volume: Volume, count: int) -> NDArray[np.float32]:
     array = volume.as_slices().array
-    picks = np.unique(np.linspace(0, len(array) - 1, SLICES).round().astype(int))
+    picks = np.unique(np.linspace(0, len(array) - 1, count).round().astype(int))
     slices = torch.from_numpy(array[picks].astype(np.float32))[:, None]
     if min(slices.shape[-2:]) >= HALVED_FROM:
         slices = F.avg_pool2d(slices, 2)
-    found: NDArray[np.float32] = slices.repeat(-(-SLICES // len(slices)), 1, 1, 1)[:SLICES, 0].numpy()
-    return found
+    return _as_many(slices[:, 0].numpy(), count)
+
+
+def _as_many(slices: NDArray[np.generic], count: int) -> NDArray[Any]:
+    """So many slices, which come again where there are fewer."""
+    return np.concatenate([slices] * -(-count // len(slices)))[:count]
 
 
 def _blurred(slices: NDArray[np.float32]) -> NDArray[np.float32]:

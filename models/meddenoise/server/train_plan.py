@@ -22,7 +22,7 @@ RECIPES = {
 }
 """What can be trained, in words; those count whose recipe is there."""
 TEACHER = "teacher"
-FINE = 0.2
+FINE = 0.4
 """Of a recipe's rate for a fresh network, for one that goes on from learnt weights."""
 SAVES, VALIDATIONS, LEAST_SAVE = 20, 10, 50
 """Checkpoints and validations of a training, and steps after which there is a checkpoint at the latest."""

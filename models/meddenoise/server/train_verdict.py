@@ -31,7 +31,7 @@ CASES = 16
 """At most this many held-back images are compared on."""
 FEW = 5
 """With fewer held-back patients, all of their images count; else one of each."""
-SHARES = (1.0, 0.5, 0.25)
+SHARES = (1.0, 0.75, 0.5, 0.25)
 """Of what the weights changed by, tried in turn until a candidate is better: less is learned, and less forgotten."""
 TRIES = 3
 """Times that the candidate is compared anew because another version was activated meanwhile."""
