@@ -73,6 +73,13 @@ def test_images_alone_are_used_as_their_noise_asks_for_or_as_was_said(noise, cor
     assert (found.shrink != {}) == (kind == "clean" and noise > 0.02)
 
 
+@pytest.mark.parametrize(("white", "kind"), [(9, "noisy"), (8, "clean")])
+def test_noisy_images_train_as_they_are_only_where_the_noise_of_hardly_any_is_correlated(white, kind):
+    found = site(white + 1, noise=0.05)
+    found["i0"] = replace(found["i0"], correlated=True)
+    assert decided(found).kind == kind
+
+
 def test_self_supervised_leaves_partners_aside_where_asked_for():
     assert decided(site(partners=(FINAL,)), replace(AUTO, self_supervised="on")).kind == "noisy"
 

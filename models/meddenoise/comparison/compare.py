@@ -20,8 +20,9 @@ STUDENT_T = (12.71, 4.31, 3.19, 2.78, 2.58, 2.45, 2.37, 2.31, 2.27)
 """Half width of a 95 % interval in standard errors for 2 to 10 values; the last one is used for more, too."""
 PATIENTS = 5
 """From so many patients on, each counts as one measurement; with fewer, each run of neighbouring slices does."""
-LEAST_SQUARE = 1e-4
-"""Of the running model's squared error, as a share of the noise: nothing is divided by less."""
+LEAST_SQUARE = 0.01
+"""Of the running model's squared error, as a share of the noise's: nothing is divided by less. No model comes nearer to
+the truth than a tenth of the noise; a smaller error is a reference's noise that was taken for larger than it is."""
 
 
 @dataclass(frozen=True)

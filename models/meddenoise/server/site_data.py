@@ -4,8 +4,8 @@
   round (Noise2Noise). In a studies folder the clean partner is the label `final`, and other labels are repeats; in a
   PACS the clean partners are the series that the option ``clean_series`` names, of the same study and place.
 - Where fewer than two patients have such partners, images train alone: noise is made on them; where most of them are
-  noisy themselves, and their noise is not correlated, they train as they are (Neighbor2Neighbor). Noisy images whose
-  noise is correlated are shrunk before noise is made on them, which takes out part of their own.
+  noisy themselves, and the noise of hardly any is correlated, they train as they are (Neighbor2Neighbor). Else noisy
+  images are shrunk before noise is made on them, which takes out part of their own.
 - Results of ours, by tag or by mark, are never trained on.
 """
 
@@ -35,6 +35,8 @@ WORDS: dict[Kind, str] = {
 }
 NOISY_FROM = {"CT": 0.02, "MR": 0.05, "PET": 0.1, "XR": 0.03}
 """Noise over the signal above which an image is too noisy to stand for the truth; for CT this is about 20 HU."""
+MOST_CORRELATED = 0.1
+"""Share of the noisy images whose noise may be correlated where all learn as they are: that part of it is left in."""
 SHRINK = 2.0
 """Factor by which noisy targets are shrunk."""
 
@@ -117,7 +119,7 @@ def decide(found: Mapping[str, Looked], options: TrainOptions, *, strict_partner
     examples = tuple(Example(image, None, looked) for image, looked in usable.items())
     noisy = {one.image: SHRINK for one in examples if (one.looked.noise or 0.0) > NOISY_FROM[one.looked.modality]}
     most, correlated = 2 * len(noisy) > len(examples), [one.image for one in examples if one.looked.correlated]
-    white = 2 * len(set(noisy) & set(correlated)) <= len(noisy)
+    white = len(set(noisy) & set(correlated)) <= MOST_CORRELATED * len(noisy)
     if options.self_supervised == "on" or (options.self_supervised == "auto" and most and white):
         if correlated:
             notes.append(f"the noise of {len(correlated)} images is correlated, of which part will be left in")
