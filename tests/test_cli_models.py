@@ -1,6 +1,7 @@
 """`meddenoise models`: what is listed, and what changes which version counts."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ def built_in(tmp_path, monkeypatch):
     monkeypatch.delenv("MEDDENOISE_WEIGHTS", raising=False)
     monkeypatch.setenv("MEDDENOISE_HOME", str(tmp_path))
     network, card = weights.load("student")
+    card = replace(card, elsewhere={"MR": "built-in"})
     versions.publish(network, card, beside=lambda f: (f / "comparison.json").write_text('{"verdict": "better than x"}'))
     return card.version
 
@@ -36,6 +38,11 @@ def test_show_marks_the_active_version_and_tells_the_comparison(built_in, capsys
         assert rows[0].startswith(f"  student      built-in ({built_in})")
         assert rows[1].startswith(f"* student      {built_in}+site.1")
         assert rows[1].endswith("better than x")
+
+
+def test_show_says_which_version_denoises_a_modality_in_place_of_this_one(built_in, capsys):
+    assert "elsewhere    MR: built-in" in run(capsys, "show", "student").splitlines()
+    assert "elsewhere" not in run(capsys, "show", "student@built-in")
 
 
 def test_show_gives_versions_as_json(built_in, capsys):
