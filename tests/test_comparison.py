@@ -209,6 +209,13 @@ def test_phantoms_are_those_of_the_modalities_that_a_candidate_denoises_itself(p
     assert [one.modality for one in found.built_in] == ["CT"]
 
 
+def test_squares_below_what_any_model_reaches_are_no_change(pairs, monkeypatch):
+    found = iter([-0.4, -0.1] * 100)
+    monkeypatch.setattr("meddenoise.comparison.errors.ReferenceNoise.square", lambda *a: next(found))
+    result = compare(Smoother(0.8), Smoother(0.4), pairs, [])
+    assert [one.change for one in result.site] == [(0.0,) * len(one.change) for one in result.site]
+
+
 def test_a_comparison_is_written_as_json_page_and_pictures(pairs, phantoms, tmp_path):
     header = replace(pairs[0].noisy.header, sources=(Path("Mustermann_Erika.nrrd"),))
     site = [replace(pairs[0], noisy=replace(pairs[0].noisy, header=header)), *pairs[1:]]

@@ -79,6 +79,8 @@ def test_modality_that_a_version_leaves_to_another_is_denoised_by_that_one(denoi
     assert np.array_equal(found.volume.array, expected.volume.array)
     assert mixed(noisy).model["version"] == site.version
     assert not np.array_equal(mixed(noisy).volume.array, denoise(noisy).volume.array)
+    assert mixed.identity == weights.checksum("student") not in (site.sha256, card.sha256, denoise.identity)
+    assert denoise.identity == card.sha256
     alone = Denoiser.load(str(weights.file_of("student")), device="cpu")
     assert alone(mr).model["version"] == site.version
 

@@ -124,11 +124,9 @@ def test_a_deleted_version_is_gone_and_nothing_rolls_back_to_it(home, built_in):
 
 
 def test_a_version_that_another_needs_for_some_modality_stays(built_in):
-    versions.publish(network(0), CARD)
-    needing = replace(CARD, elsewhere={"MR": "0.3.0+site.1"})
-    for seed in (1, 2, 3):
-        versions.publish(network(seed), needing if seed == 3 else CARD, keep=2)
-    assert names() == ["built-in", "0.3.0+site.3", "0.3.0+site.4"]  # what a version needs that is gone is not missed
+    for seed in range(4):
+        versions.publish(network(seed), CARD, keep=2)
+    assert names() == ["built-in", "0.3.0+site.3", "0.3.0+site.4"]
     versions.publish(network(4), replace(CARD, elsewhere={"MR": "0.3.0+site.3", "XR": "built-in"}), keep=1)
     versions.publish(network(5), replace(CARD, elsewhere={"MR": "0.3.0+site.3"}), keep=1)
     assert names() == ["built-in", "0.3.0+site.3", "0.3.0+site.5", "0.3.0+site.6"]
@@ -139,6 +137,21 @@ def test_a_version_that_another_needs_for_some_modality_stays(built_in):
     for version in ("0.3.0+site.5", "0.3.0+site.6", "0.3.0+site.3"):
         versions.delete("student", version)
     assert names() == ["built-in"]
+
+
+def test_a_version_whose_other_modalities_nobody_would_denoise_is_not_published(built_in):
+    with pytest.raises(ModelError, match=r"student 0.3.0\+site.7, which is to denoise some modalities, is gone"):
+        versions.publish(network(0), replace(CARD, elsewhere={"MR": "0.3.0+site.7"}))
+    assert names() == ["built-in"]
+
+
+def test_a_model_outside_its_versions_denoises_all_modalities_itself(home, built_in):
+    card = versions.publish(network(0), replace(CARD, elsewhere={"MR": "built-in"}))
+    assert weights.read_card("student").elsewhere == {"MR": "built-in"}
+    assert weights.load(str(weights.file_of("student")))[1].elsewhere == {}
+    for end in (".json", ".safetensors"):
+        (home / f"models/hand{end}").write_bytes((home / f"models/student/{card.version}/student{end}").read_bytes())
+    assert weights.read_card("hand").elsewhere == {}
 
 
 def test_a_damaged_version_is_not_activated(home, built_in):

@@ -122,6 +122,7 @@ def _as_dict(one: Version) -> dict[str, Any]:
         "made": one.made.isoformat(timespec="seconds"),
         "folder": str(one.folder),
         "sha256": one.card.sha256,
+        "elsewhere": one.card.elsewhere,
         "comparison": read(one.folder),
         "pictures": pictures_in(one.folder),
     }

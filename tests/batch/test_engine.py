@@ -17,7 +17,8 @@ class Watched:
     """A denoiser that lets a test see and hold what it does."""
 
     def __init__(self, quick, before=lambda number: None):
-        self.card, self.device, self.count, self._quick, self._before = quick.card, quick.device, 0, quick, before
+        self.card, self.identity, self.device = quick.card, quick.identity, quick.device
+        self.count, self._quick, self._before = 0, quick, before
 
     def __call__(self, volume, **options):
         self.count += 1

@@ -125,7 +125,7 @@ def test_unwritable_place_fails_with_a_sentence(tmp_path, make_image, quick):
 
 def test_defect_of_ours_is_an_outcome_and_in_the_log(item, quick, caplog):
     class Broken:
-        card = quick.card
+        card, identity = quick.card, quick.identity
 
         def __call__(self, volume, **options):
             raise ZeroDivisionError("by zero")

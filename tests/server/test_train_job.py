@@ -81,6 +81,7 @@ def test_training_on_another_modality_goes_on_from_what_denoises_it_and_leaves_t
     assert gone_on_from(mr, {"CT": 2, "MR": 1}) == ct
     assert left_to_others(mr, ["CT"]) == {"MR": mr.version, "PET": "built-in", "XR": "built-in"}
     assert left_to_others(None, ["CT"]) == {}
+    assert left_to_others(replace(built_in, colour=True), ["XR"])["colour"] == "built-in"
 
 
 @pytest.mark.slow

@@ -48,6 +48,7 @@ class DenoiseTask(InferTask):
             "sha256": card.sha256,
             "summary": card.description,
             "modalities": card.modalities,
+            "elsewhere": card.elsewhere,
         }
 
     def is_valid(self) -> bool:

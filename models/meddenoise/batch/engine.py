@@ -103,7 +103,7 @@ class Line:
         self._free: SimpleQueue[Denoiser] = SimpleQueue()
         for denoiser in denoisers:
             self._free.put(denoiser)
-            self._weights = denoiser.card.sha256
+            self._weights = denoiser.identity
 
     def work(self, item: Item) -> Outcome:
         """One item, step by step as each has its turn.

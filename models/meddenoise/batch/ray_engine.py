@@ -52,7 +52,7 @@ class RayEngine:
     def __init__(self, model: str, *, device: str = "auto") -> None:
         if device not in ("auto", "cpu", "cuda"):
             raise OptionError(f"the engine ray spreads the work itself: device must be auto, cpu or cuda, got {device}")
-        self._card = weights.read_card(model)
+        self._card, self._checksum = weights.read_card(model), weights.checksum(model)
         self._ray = _connected()
         gpus = self._places("GPU")
         if device == "cuda" and not gpus:
@@ -78,7 +78,7 @@ class RayEngine:
             self._ray,
             hire=lambda: _Member(remote.remote(self._model, self._kind, lanes, options), free=at_once),
             places=lambda: self._places(self._kind),
-            sha256=self._card.sha256,
+            sha256=self._checksum,
         )
         try:
             yield from crew.work(deque(items))
@@ -100,7 +100,7 @@ class _Actor:
         """Load the model; returns the hash of its weights."""
         denoiser = Denoiser.load(self._model, device=self._device)
         self._line = Line([denoiser] * self._lanes, self._options)
-        return denoiser.card.sha256
+        return denoiser.identity
 
     def work(self, item: Item) -> Outcome:
         """Denoise one item; while it is read or written, others are denoised."""

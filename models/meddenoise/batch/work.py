@@ -84,7 +84,7 @@ class Outcome:
 
 def work(item: Item, denoiser: Denoiser, options: BatchOptions) -> Outcome:
     """Read, denoise and write one item. The result appears whole or not at all; nothing is raised that is its fault."""
-    with closing(Job(item, options, weights=denoiser.card.sha256)) as job:
+    with closing(Job(item, options, weights=denoiser.identity)) as job:
         job.read()
         job.denoise(denoiser)
         job.write()

@@ -21,8 +21,8 @@ STUDENT_T = (12.71, 4.31, 3.19, 2.78, 2.58, 2.45, 2.37, 2.31, 2.27)
 PATIENTS = 5
 """From so many patients on, each counts as one measurement; with fewer, each run of neighbouring slices does."""
 LEAST_SQUARE = 0.01
-"""Of the running model's squared error, as a share of the noise's: nothing is divided by less. No model comes nearer to
-the truth than a tenth of the noise; a smaller error is a reference's noise that was taken for larger than it is."""
+"""Of squared errors, as a share of the noise's. No model comes nearer to the truth than a tenth of the noise; a smaller
+error, which can be negative, is a reference's noise that was taken for larger than it is, and is taken for this."""
 
 
 @dataclass(frozen=True)
@@ -209,9 +209,9 @@ def _judge(name: str, case: Case, candidate: Denoiser, others: Sequence[Denoiser
     made = [[model(run.noisy).volume for run in runs] for model in (candidate, *others)]
     squares = [[_square(noise, run, one) for run, one in zip(runs, found, strict=True)] for found in made]
     best = min(range(1, len(made)), key=lambda k: float(np.mean(squares[k])))
-    scale = max(float(np.mean(squares[best])), LEAST_SQUARE)
+    after, before = (np.maximum(squares[k], LEAST_SQUARE) for k in (0, best))
     # Half the change of a square is, where it is small, the change of its root.
-    change = tuple((new - old) / (2 * scale) for new, old in zip(squares[0], squares[best], strict=True))
+    change = tuple(((after - before) / (2 * before.mean())).tolist())
     old, new = (_score(runs, made[k], squares[k]) for k in (best, 0))
     judged = Judged(
         name=name,

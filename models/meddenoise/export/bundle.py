@@ -85,7 +85,7 @@ def _metadata(card: Card, channels: int) -> dict[str, Any]:
         "required_packages_version": {"nibabel": _version("nibabel", "5.0.0")},
         "optional_packages_version": {},
         "name": f"MedDenoise {card.name}",
-        "task": "Denoising of CT, MR, PET and X-ray images",
+        "task": f"Denoising of {', '.join(card.own_modalities)} images",
         "description": f"{card.description}. The noise level is estimated inside the graph.",
         "authors": AUTHORS,
         "copyright": f"Copyright (c) {AUTHORS}",

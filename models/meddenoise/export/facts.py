@@ -29,6 +29,7 @@ def interface(card: Card, channels: int) -> dict[str, Any]:
         "name": card.name,
         "version": card.version,
         "weights_sha256": card.sha256,
+        "modalities": card.own_modalities,
         "notice": NOTICE,
         "intensity": INTENSITY,
         "input": {

@@ -46,6 +46,15 @@ def central(images: Tensor, *, colour: bool) -> Tensor:
     return images if colour else images[..., middle : middle + 1, :, :]
 
 
+def check_voxels(volume: Volume) -> None:
+    """Raise InputError where there are no voxels, or some that are no number."""
+    if volume.array.size == 0:
+        raise InputError(f"the volume is empty: shape {volume.array.shape} (slices, rows, columns)")
+    bad = int(np.count_nonzero(~np.isfinite(volume.array))) if volume.array.dtype.kind == "f" else 0
+    if bad:
+        raise InputError(f"{bad} of {volume.array.size} voxels are NaN or infinite; replace them before denoising")
+
+
 def check_colour(volume: Volume, card: Card) -> None:
     """Refuse colour for a model of grey images.
 

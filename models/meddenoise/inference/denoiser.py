@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from meddenoise import weights
-from meddenoise.errors import InputError, OptionError
-from meddenoise.inference.channels import central, check_colour, check_noise_map, seen, sees_neighbours
+from meddenoise.errors import OptionError
+from meddenoise.inference.channels import central, check_colour, check_noise_map, check_voxels, seen, sees_neighbours
 from meddenoise.inference.device import choose_device, choose_precision
 from meddenoise.inference.figures import figures
 from meddenoise.inference.local_mean import without_local_mean
@@ -26,6 +26,7 @@ from meddenoise.noise_level import level_map
 from meddenoise.notice import NOTICE
 from meddenoise.volume import Volume
 from meddenoise.weights import Card
+from meddenoise.weights.store import COLOUR
 
 Progress = Callable[[int, int], None]
 
@@ -67,7 +68,11 @@ class Denoiser:
         card: Its card.
         device: "auto", "cpu", "cuda" or "cuda:N".
         slab: What goes through the network at once to begin with; it is halved where memory runs out.
-        elsewhere: By modality, what denoises volumes of that modality in place of the network.
+        elsewhere: By modality, or "colour", what denoises such volumes in place of the network.
+
+    Attributes:
+        card: As given.
+        identity: Checksum of all weights that results depend on; the card's own where the network is the only one.
 
     Raises:
         OptionError: Unknown or absent device.
@@ -84,6 +89,7 @@ class Denoiser:
     ) -> None:
         self.card = card
         self._elsewhere = dict(elsewhere or {})
+        self.identity = weights.identity(card, [other.card for other in self._elsewhere.values()])
         self.slab = slab or Slab(tile=int(getattr(network, "tile", Slab.tile)))
         self.device = choose_device(device)
         self.precision = choose_precision(self.device)
@@ -91,21 +97,16 @@ class Denoiser:
 
     @classmethod
     def load(cls, name: str = "student", *, device: str = "auto") -> Denoiser:
-        """Load a published model by name, with the versions that its card names for some modalities.
-
-        A weights file, by its path, is loaded alone and denoises all modalities.
+        """Load a model by name, with what denoises some modalities for it; a weights file, by its path, is all alone.
 
         Raises:
             ModelError: Unknown name, or missing or damaged weights.
             OptionError: Unknown or absent device.
         """
         choose_device(device)
-        network, card = weights.load(name)
-        wanted = {} if name.endswith(".safetensors") else card.elsewhere
-        others = {
-            version: cls(*weights.load(f"{card.name}@{version}"), device=device) for version in set(wanted.values())
-        }
-        return cls(network, card, device=device, elsewhere={m: others[version] for m, version in wanted.items()})
+        network, card, parts = weights.load_all(name)
+        others = {modality: cls(*part, device=device) for modality, part in parts.items()}
+        return cls(network, card, device=device, elsewhere=others)
 
     def __call__(
         self,
@@ -134,12 +135,12 @@ class Denoiser:
                 model that estimates none.
             InputError: Voxels that are not finite, an empty array, or colour for a model of grey images.
         """
-        if volume.modality in self._elsewhere:
-            other = self._elsewhere[volume.modality]
+        kind = COLOUR if volume.colour else volume.modality
+        if other := self._elsewhere.get(kind):
             return other(volume, strength=strength, uncertainty=uncertainty, noise_map=noise_map, progress=progress)
         if not 0.0 <= strength <= 1.0:
             raise OptionError(f"strength must be between 0 and 1, got {strength}")
-        _check(volume)
+        check_voxels(volume)
         check_colour(volume, self.card)
         if noise_map:
             check_noise_map(self.card)
@@ -273,14 +274,6 @@ def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
             progress(done, total)
 
     return tell
-
-
-def _check(volume: Volume) -> None:
-    if volume.array.size == 0:
-        raise InputError(f"the volume is empty: shape {volume.array.shape} (slices, rows, columns)")
-    bad = int(np.count_nonzero(~np.isfinite(volume.array))) if volume.array.dtype.kind == "f" else 0
-    if bad:
-        raise InputError(f"{bad} of {volume.array.size} voxels are NaN or infinite; replace them before denoising")
 
 
 def _stored(volume: Volume, removed: NDArray[np.float32], strength: float) -> NDArray[Any]:

@@ -145,7 +145,7 @@ def put_model(model: str, file: UploadFile) -> dict[str, Any]:
             network, card = weights.load(str(path))
         except ModelError as error:
             raise InputError("the file must be a safetensors file that MedDenoise wrote, and is not") from error
-        card = versions.publish(network, replace(card, name=model))
+        card = versions.publish(network, replace(card, name=model))  # of its own, whatever it was a version of
     return {"checksum": card.sha256, "version": card.version}
 
 

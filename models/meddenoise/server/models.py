@@ -21,10 +21,6 @@ def _load(name: str, device: str) -> Denoiser:
     return Denoiser.load(name, device=device)
 
 
-def _checksum(name: str) -> str:
-    return weights.read_card(name).sha256
-
-
 class ModelPool:
     """Denoisers by name and device, loaded on first use and again when other weights count. For several threads.
 
@@ -36,7 +32,7 @@ class ModelPool:
         checksum: Called as checksum(name): that of the weights that count now.
     """
 
-    def __init__(self, load: Load = _load, checksum: Checksum = _checksum) -> None:
+    def __init__(self, load: Load = _load, checksum: Checksum = weights.checksum) -> None:
         self.load, self.checksum = load, checksum
         self._loaded: dict[tuple[str, str], tuple[str, Denoiser]] = {}
         self._reported: dict[str, str] = {}

@@ -55,6 +55,7 @@ class Job:
         folder: Of all trainings.
         found: What the datastore holds.
         card: Of the running model; None where there is none.
+        start: Of its version that is gone on from, which is known once the images are; None for a fresh network.
     """
 
     recipe: str
@@ -62,12 +63,13 @@ class Job:
     folder: Path
     found: Survey
     card: Card | None
+    start: Card | None = None
 
     @property
     def out(self) -> Path:
         """The run's own folder."""
         options = {key: value for key, value in self.options.facts().items() if key not in ("gpus", "publish")}
-        facts = [self.recipe, options, self.found.identity(), self.card and self.card.sha256]
+        facts = [self.recipe, options, self.found.identity(), *(one and one.sha256 for one in (self.card, self.start))]
         return self.folder / f"{self.recipe}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 
     @property
@@ -117,7 +119,12 @@ def looked_over(recipe: str, request: Mapping[str, Any], datastore: Any) -> tupl
         MedDenoiseError: It cannot be trained; in one sentence.
     """
     job = _job(recipe, request, datastore, seconds=LOOK_SECONDS)
-    return job, checked(job.found, datastore, job.options, job.folder)
+    return _with_images(job, datastore)
+
+
+def _with_images(job: Job, datastore: Any) -> tuple[Job, SiteData]:
+    site = checked(job.found, datastore, job.options, job.folder)
+    return replace(job, start=gone_on_from(job.card, site.modalities)), site
 
 
 def train_site(
@@ -176,7 +183,7 @@ def _job(
 def _trained(recipe: str, request: Mapping[str, Any], datastore: Any, told: Status) -> dict[str, Any]:
     start = monotonic()
     job = _job(recipe, request, datastore, tell=lambda done, total: told.update(step=done, steps=total))
-    site = checked(job.found, datastore, job.options, job.folder)
+    job, site = _with_images(job, datastore)
     told.update(run=job.out.name, options=job.options.facts(), data=site.facts(), resumed=job.resumed)
     told.say(f"learning from {site.facts()['learns_from']} of {site.facts()['patients']} patients")
     for line in (*site.notes, *(["going on with a training that was not finished"] if job.resumed else [])):
@@ -218,7 +225,7 @@ def _lay_out(job: Job, site: SiteData, files: dict[tuple[str, str | None], Path]
 
 def runs_of(job: Job, site: SiteData, told: Status) -> list[Run]:
     """The recipes to run one after the other, still of their own length: the teacher first where it is adapted."""
-    device, known = choose_device(job.options.device), gone_on_from(job.card, site.modalities)
+    device = choose_device(job.options.device)
     gpus = max(1, torch.cuda.device_count()) if device.type == "cuda" else 1
     shrink = {volume_name(image): factor for image, factor in site.shrink.items()}
     mlflow = f"sqlite:///{job.folder / 'mlflow.db'}" if job.options.mlflow else ""
@@ -230,11 +237,11 @@ def runs_of(job: Job, site: SiteData, told: Status) -> list[Run]:
         return Run(recipe, config, job.out / SITE, out, told, gpus, job.options.patience, mlflow)
 
     if job.recipe != STUDENT or not distils(job.options, device.type):
-        return [run(job.recipe, known, job.out)]
+        return [run(job.recipe, job.start, job.out)]
     teacher = running(TEACHER)
     assert teacher is not None  # distils() saw it
     if not job.options.adapt_teacher:
-        return [run(STUDENT, known, job.out, teacher=start_of(teacher))]
+        return [run(STUDENT, job.start, job.out, teacher=start_of(teacher))]
     adapted = run(TEACHER, teacher, job.out / TEACHER)
     weights_file = adapted.out / f"{TEACHER}.safetensors"
-    return [adapted, run(STUDENT, known, job.out, teacher=str(weights_file))]
+    return [adapted, run(STUDENT, job.start, job.out, teacher=str(weights_file))]

@@ -23,7 +23,7 @@ from meddenoise.server.site_data import Example, SiteData
 from meddenoise.training.progress import Report
 from meddenoise.volume import MODALITIES, Modality
 from meddenoise.weights import Card, versions
-from meddenoise.weights.store import number_of
+from meddenoise.weights.store import COLOUR, site_versions
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +127,8 @@ def _best_of(
     elsewhere = left_to_others(running, facts["modalities"])
     card, first = replace(card, name=recipe, modalities=sorted(known), elsewhere=elsewhere), None
     for share in SHARES if before and alike(network, before) else SHARES[:1]:
+        if train_plan.running(recipe) != running:
+            raise ModelError(f"another version of {recipe} was activated meanwhile")
         candidate = network if before is None else between(before, network, share)
         told = replace(card, training={**training, "site": facts, "share_of_change": share})
         found, published = _compared(candidate, told, site, device=device, publish=publish)
@@ -139,7 +141,7 @@ def _best_of(
 
 
 def left_to_others(running: Card | None, learned: Iterable[str]) -> dict[str, str]:
-    """The versions, by modality, that go on denoising what a candidate has not learned from.
+    """The versions, by modality, that go on denoising what a candidate has not learned from: colour never is.
 
     Args:
         running: Card of the model that is served; None where there is none: the candidate then has all modalities.
@@ -147,8 +149,9 @@ def left_to_others(running: Card | None, learned: Iterable[str]) -> dict[str, st
     """
     if running is None:
         return {}
-    version = running.version if number_of(running.version) else versions.BUILT_IN
-    return {m: running.elsewhere.get(m, version) for m in MODALITIES if m not in learned}
+    version = running.version if running.version in site_versions(running.name) else versions.BUILT_IN
+    kinds = [*(m for m in MODALITIES if m not in learned), *([COLOUR] if running.colour else [])]
+    return {kind: running.elsewhere.get(kind, version) for kind in kinds}
 
 
 def alike(one: nn.Module, other: nn.Module) -> bool:

@@ -9,7 +9,8 @@ which a file is never run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,9 +26,12 @@ __all__ = [
     "Card",
     "available",
     "available_where",
+    "checksum",
     "file_of",
     "folder",
+    "identity",
     "load",
+    "load_all",
     "read_card",
     "save",
     "site_folder",
@@ -93,6 +97,40 @@ def load(name: str) -> tuple[nn.Module, Card]:
         if _card_of(name) == path:
             raise
     return load_verified(_card_of(name))  # another version was activated, and this one deleted, while it was read
+
+
+def load_all(name: str) -> tuple[nn.Module, Card, dict[str, tuple[nn.Module, Card]]]:
+    """As load(), with what denoises some modalities in place of this version, by modality: see Card.elsewhere.
+
+    Raises:
+        ModelError: What load() raises, of any of them.
+    """
+    for last in (False, True):
+        network, card = load(name)
+        try:
+            parts = {version: load(f"{card.name}@{version}") for version in sorted(set(card.elsewhere.values()))}
+        except ModelError:
+            if last or read_card(name) == card:
+                raise
+        else:
+            break  # else another version was activated, and these deleted, while they were read
+    return network, card, {modality: parts[version] for modality, version in card.elsewhere.items()}
+
+
+def checksum(name: str) -> str:
+    """Of all weights that a name stands for, as identity() makes it.
+
+    Raises:
+        ModelError: No such model, or a card that cannot be read.
+    """
+    card = read_card(name)
+    return identity(card, [read_card(f"{card.name}@{version}") for version in card.elsewhere.values()])
+
+
+def identity(card: Card, others: Iterable[Card]) -> str:
+    """The checksum of a version's weights; with others that denoise some modalities for it, one of all of them."""
+    checksums = sorted({other.sha256 for other in others})
+    return hashlib.sha256("".join([card.sha256, *checksums]).encode()).hexdigest() if checksums else card.sha256
 
 
 def start_from(network: nn.Module, name: str) -> None:

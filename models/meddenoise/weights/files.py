@@ -37,7 +37,8 @@ class Card:
         colour: Whether the network takes red, green and blue as its channels.
         elsewhere: Versions of the same model, by modality, which denoise that modality in place of this one: a site's
             training changes what the model does with the modalities that it learned from, and no others. Those not
-            named here are this version's own.
+            named here are this version's own. "colour" stands for colour images. Empty but where a version lies among
+            the versions of its model.
         licence: Of the weights.
         sha256: Of the safetensors file; empty inside the file itself.
     """
@@ -107,9 +108,11 @@ def read_card_file(path: Path) -> Card:
         ModelError: It cannot be read.
     """
     try:
-        return replace(Card(**json.loads(path.read_text(encoding="utf-8"))), name=path.stem)
+        card = replace(Card(**json.loads(path.read_text(encoding="utf-8"))), name=path.stem)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"model card {path} is damaged ({error}); {_way_out(path)}") from error
+    among_versions = path.parent.name == card.version and path.parent.parent.name == card.name
+    return card if among_versions else replace(card, elsewhere={})
 
 
 def load_verified(card_path: Path) -> tuple[nn.Module, Card]:
@@ -137,7 +140,7 @@ def load_alone(path: Path) -> tuple[nn.Module, Card]:
             card = Card(**json.loads(file.metadata()["card"]))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{path} is not a MedDenoise weights file ({error})") from error
-    card = replace(card, sha256=_sha256(path))
+    card = replace(card, sha256=_sha256(path), elsewhere={})
     return _network(card, path), card
 
 

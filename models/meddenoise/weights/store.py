@@ -25,6 +25,8 @@ SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SITE_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}\+site\.([0-9]{1,9})")
 """A version of a site: that of the model it was made from, and a number that no other version of the model has had."""
 ACTIVE = "active.json"
+COLOUR = "colour"
+"""Stands among the modalities of Card.elsewhere for colour images, which are of none."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ def publish(
 
     Raises:
         OptionError: MEDDENOISE_WEIGHTS names the only folder of models, or the name or version cannot be a site's.
-        ModelError: The active version is no longer the one named by ``instead_of``.
+        ModelError: The active version is no longer the one named by ``instead_of``, or one that the card names for some
+            modality is gone.
         OutputError: The data folder cannot be written, or the disk is full; the active version is untouched.
     """
     from meddenoise.io.atomic import replacing_folder
@@ -74,6 +75,8 @@ def publish(
     with _changing(name) as state:
         if instead_of is not None and instead_of != _checksum(name):
             raise ModelError(f"another version of {name} was activated meanwhile; compare with that one")
+        if gone := [version for version in card.elsewhere.values() if card_file(name, version) is None]:
+            raise ModelError(f"{name} {gone[0]}, which is to denoise some modalities, is gone")
         before = site_versions(name)
         number = 1 + max([state.number, *map(number_of, before)])
         version = f"{card.version.split('+')[0]}+site.{number}"
