@@ -34,7 +34,7 @@ def test_plan_is_the_recipes_preset_with_the_running_model_and_a_lower_rate():
     assert config.start == f"student@{card.version}"
     assert weights.read_card(config.start).sha256 == card.sha256
     assert config.variant == "plain"  # no teacher without a GPU
-    assert config.schedule.learning_rate == pytest.approx(0.2 * preset.schedule.learning_rate)
+    assert config.schedule.learning_rate == pytest.approx(0.4 * preset.schedule.learning_rate)
     assert (config.schedule.batch, config.schedule.seed, config.mix.size) == (4, 7, 32)
     assert config.mix.strength == (0.5, 1.0)
     assert config.mix.physical_modalities == preset.mix.physical_modalities
