@@ -432,6 +432,7 @@ def test_plain_monai_label_server_scores_and_chooses(make_server, tmp_path):
     command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app)]
     command += ["--studies", str(tmp_path / "studies"), "--host", "127.0.0.1", "--port", str(port)]
     with make_server(tmp_path / "studies", port=port, command=command) as server, warnings.catch_warnings():
-        assert requests.post(f"{server.url}/scoring/noise", timeout=60).json()["status"] == "SUBMITTED"
+        begun = requests.post(f"{server.url}/scoring/noise", timeout=60).json()["status"]
+        assert begun in ("SUBMITTED", "RUNNING")  # it may have begun before the server looks
         assert awaited(server)["status"] == "DONE"
         assert server.client.next_sample("noisiest", {})["id"] == "d_loud"
