@@ -18,12 +18,15 @@ torch.set_num_threads(1)
 from meddenoise.errors import MedDenoiseError
 from meddenoise.server.datastore import studies_folder
 from meddenoise.server.train_job import train_site
-studies, options, limit = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
-datastore = studies_folder(studies)
-if limit:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # writing more fails, as on a full disk
+studies, options, limit, after = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+
+def report(line):
+    if limit and after in line:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # writing more fails, as on a full disk
+
+report("from the start")
 try:
-    train_site("student", options, datastore)
+    train_site("student", options, studies_folder(studies), report=report)
 except MedDenoiseError as error:
     sys.exit(str(error))
 """
@@ -32,18 +35,20 @@ except MedDenoiseError as error:
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX limits how much a process may write")
 @pytest.mark.parametrize(
-    ("limit", "resumed"),
-    [(400_000, False), (6_000_000, True), (14_000_000, True)],
+    ("limit", "after", "resumed"),
+    [(400_000, "start", False), (9_000_000, "start", True), (14_000_000, "slices of", True)],
     ids=["no room for an image", "no room for all images", "no room for a checkpoint"],
 )
-def test_full_disk_ends_a_training_with_a_sentence_and_loses_nothing(tmp_path, make_site, monkeypatch, limit, resumed):
+def test_full_disk_ends_a_training_with_a_sentence_and_loses_nothing(
+    tmp_path, make_site, monkeypatch, limit, after, resumed
+):
     studies, home = make_site(tmp_path / "studies"), tmp_path / "home"
     environment = {**os.environ, "MEDDENOISE_HOME": str(home), "MEDDENOISE_WEIGHTS": "", "CUDA_VISIBLE_DEVICES": ""}
     monkeypatch.setenv("MEDDENOISE_HOME", str(home))
     before = weights.read_card("student").sha256
 
     def train(limit):
-        command = [sys.executable, "-c", CODE, str(studies), json.dumps(QUICK), str(limit)]
+        command = [sys.executable, "-c", CODE, str(studies), json.dumps(QUICK), str(limit), after]
         return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300)
 
     ended = train(limit)
