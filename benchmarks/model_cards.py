@@ -54,8 +54,14 @@ def figures(name: str) -> list[str]:
             f"{speed['ratio']:.2f} times as long as CurvatureAnisotropicDiffusion with 10 iterations "
             f"({speed['ratio_float32']:.2f} times in float32)."
         )
-    if (curve := RESULTS / f"training-{name}.md").exists():
-        lines.append(f"Losses over the training: [{curve.stem}]({os.path.relpath(curve, INDEX.parent)}).")
+    pages = [
+        (RESULTS / f"training-{name}.md", "Losses over the training"),
+        (RESULTS / f"invented-structure-{name}.md", "Structure invented and lost at a tenth of the dose"),
+        *((page, "Domain shift, preliminary") for page in sorted(RESULTS.glob(f"domain-shift-{name}-*.md"))),
+    ]
+    for page, words in pages:
+        if page.exists():
+            lines.append(f"{words}: [{page.stem}]({os.path.relpath(page, INDEX.parent)}).")
     return lines
 
 
