@@ -34,7 +34,7 @@ def test_list_names_the_active_version(built_in, capsys):
 
 def test_show_marks_the_active_version_and_tells_the_comparison(built_in, capsys):
     for arguments in ((), ("student",)):
-        rows = [line for line in run(capsys, "show", *arguments).splitlines() if line[:2] in ("* ", "  ")]
+        rows = [line for line in run(capsys, "show", *arguments).splitlines() if line[2:].startswith("student ")]
         assert rows[0].startswith(f"  student      built-in ({built_in})")
         assert rows[1].startswith(f"* student      {built_in}+site.1")
         assert rows[1].endswith("better than x")

@@ -52,8 +52,9 @@ class MedDenoiseApp(MONAILabelApp):
         return PacsDatastore(pacs_of(self.studies), cache_folder())
 
     def init_infers(self):
-        """One task per model, published or the site's own."""
-        return {name: DenoiseTask(name, POOL, self.datastore()) for name in weights.available()}
+        """One task per model, published or the site's own; first the one that clients are to offer first."""
+        names = sorted(weights.available(), key=lambda name: name != "student")
+        return {name: DenoiseTask(name, POOL, self.datastore()) for name in names}
 
     def init_trainers(self):
         """One task per recipe that a site can train."""
