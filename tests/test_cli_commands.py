@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from meddenoise import __version__
+from meddenoise import __version__, weights
 from meddenoise.cli import main
 
 
@@ -17,7 +17,7 @@ def run(*arguments):
 
 def test_models_are_listed_and_shown(capsys):
     assert run("models") == 0
-    assert "student" in [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == weights.available()
     assert run("models", "show", "student", "--json") == 0
     assert json.loads(capsys.readouterr().out)["name"] == "student"
     assert run("models", "show", "student") == 0

@@ -41,8 +41,8 @@ NAMES = {
     "DerivationDescription": "made for Mustermann",
     "DeviceSerialNumber": "SN-31415926",
 }
-SECRETS = ("Mustermann", "KH-47", "OLD-123", "19520817", "20230919", "101112.345", "ACC-99", "STU-55", "Hausarzt",
-           "Beispiel", "CTRAUM7", "Rita", "SN-3141", "Heidestr", "PRIVATE", "Schwester")  # fmt: skip
+SECRETS = ("Mustermann", "KH-47", "4711-0815", "OLD-123", "19520817", "20230919", "101112.345", "ACC-99", "STU-55",
+           "Hausarzt", "Beispiel", "CTRAUM7", "Rita", "SN-3141", "Heidestr", "PRIVATE", "Schwester")  # fmt: skip
 
 
 @pytest.fixture

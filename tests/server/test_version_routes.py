@@ -20,6 +20,8 @@ from meddenoise.server.serve import free_port
 from meddenoise.server.tokens import new_token
 from meddenoise.weights import versions
 
+PUBLISHED = ", ".join(sorted(path.stem for path in weights.folder().glob("*.json")))
+
 
 class Site:
     """A server with tokens, and the folder of its models."""
@@ -91,7 +93,7 @@ def test_versions_are_listed_switched_rolled_back_and_deleted(clean):
 @pytest.mark.parametrize(
     ("method", "path", "status", "reason"),
     [
-        ("GET", "/models/teacher", 404, "no model 'teacher'; this server has: "),
+        ("GET", "/models/teacher", 404, f"no model 'teacher'; this server has: {PUBLISHED}"),
         ("POST", "/models/student/9.9.9/activate", 404, "student has no version '9.9.9'; it has: built-in"),
         ("DELETE", "/models/student/built-in", 400, "the built-in version of student cannot be deleted"),
         ("DELETE", "/models/student/ACTIVE", 400, "is active and cannot be deleted; activate another version first"),

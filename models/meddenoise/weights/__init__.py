@@ -124,7 +124,7 @@ def checksum(name: str) -> str:
         ModelError: No such model, or a card that cannot be read.
     """
     card = read_card(name)
-    return identity(card, [read_card(f"{card.name}@{version}") for version in card.elsewhere.values()])
+    return identity(card, [read_card(f"{card.name}@{version}") for version in set(card.elsewhere.values())])
 
 
 def identity(card: Card, others: Iterable[Card]) -> str:
