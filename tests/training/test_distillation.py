@@ -144,13 +144,13 @@ def test_a_guide_counts_its_output_by_its_weight():
 
 def test_a_student_goes_through_all_stages_and_its_card_lists_them(taught, capsys):
     config, out = taught
-    place, lines = out("run"), []
+    config, place, lines = replace(config, cooldown=0.75), out("run"), []
     card = student.run(config, None, place, resume=False, report=lines.append)
     assert lines[0] == "the student is distilled from teacher (staggered)"
     stages = card.training["stages"]
-    assert [row["stage"] for row in stages] == ["teacher", "distil", "refine", "fold", "prune-1", "prune-2"]
-    assert [row["steps"] for row in stages] == [0, 4, 2, 0, 2, 2]
-    known, distilled, refined, fold, first, second = stages
+    assert [row["stage"] for row in stages] == ["teacher", "distil", "refine", "fold", "prune-1", "prune-2", "cooldown"]
+    assert [row["steps"] for row in stages] == [0, 4, 2, 0, 2, 2, 3]
+    known, distilled, refined, fold, first, second, cooled = stages
     assert known["parameters"] == parameter_count(some_teacher())
     assert distilled["parameters"] == refined["parameters"] > fold["parameters"]
     assert fold["psnr"] == pytest.approx(refined["psnr"], abs=1e-3)
@@ -161,6 +161,8 @@ def test_a_student_goes_through_all_stages_and_its_card_lists_them(taught, capsy
     network, found = weights.load(str(place / "student.safetensors"))
     assert type(network) is Student
     assert (found.arguments, found.parameters) == (card.arguments, second["parameters"])
+    assert cooled["parameters"] == second["parameters"]
+    assert cooled["psnr"] != second["psnr"]
     assert not any(type(module).__name__ == "BranchedConv" for module in network.modules())
     smaller, _ = weights.load(str(place / "prune-1" / "student.safetensors"))
     assert parameter_count(smaller) == first["parameters"]
@@ -183,10 +185,10 @@ def test_a_run_stopped_in_every_stage_ends_as_an_unbroken_one(taught):
         if re.match(stage + r": step 2 of ", line):
             raise KeyboardInterrupt
 
-    config, out = taught
+    config, out = replace(taught[0], cooldown=0.5), taught[1]
     whole = student.run(config, None, out("unbroken"), resume=False, report=quiet)
     broken = out("stopped")
-    for stage in ("distil", "refine", "prune-1", "prune-2"):
+    for stage in ("distil", "refine", "prune-1", "prune-2", "cooldown"):
         with pytest.raises(KeyboardInterrupt):
             student.run(config, None, broken, resume=stage != "distil", report=stop)
     assert student.run(config, None, broken, resume=True, report=quiet) == whole

@@ -24,7 +24,7 @@ from meddenoise.training.distributed import ALONE, Processes
 from meddenoise.training.loop import CHECKPOINT, Schedule
 from meddenoise.training.patches import Mix
 from meddenoise.training.slices import save_slices
-from meddenoise.training.stages import refined, refined_mix
+from meddenoise.training.stages import cooled, refined, refined_mix
 
 RECIPES = ("student", "two_stage")
 SMALL = {
@@ -114,6 +114,17 @@ def test_a_refinement_has_larger_patches_at_no_higher_cost_and_a_batch_that_proc
     assert finer.batch * mix.size**2 == 24 * config.mix.size**2
     assert (finer.steps, finer.halve_every) == (10, 2)
     assert [refined(config.schedule, 0.2, Processes(0, count)).batch for count in (4, 5, 30)] == [4, 5, 30]
+
+
+def test_a_cooldown_takes_whole_batches_and_its_rate_falls_to_a_hundredth_of_the_first_stages():
+    first = importlib.import_module("meddenoise.recipes.student").PRESETS["cpu"].schedule
+    last = cooled(first, 0.1)
+    assert (last.steps, last.batch) == (first.steps // 10, first.batch)
+    assert last.learning_rate == first.learning_rate
+    rates = [last.rate(step, 1.0) for step in range(last.warmup, last.steps)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == 1.0
+    assert rates[-1] == pytest.approx(0.01, rel=0.01)
 
 
 @pytest.mark.parametrize("recipe", ["teacher", "two_stage"])

@@ -9,6 +9,8 @@ training/stages.py; and here:
   goes on imitating cannot pass its teacher, and asking the teacher takes most of a step's time.
 - Pruning stops at the first step whose PSNR on held-back patches is lower than the folded network's by more than a
   stated tolerance, and the step before is kept (2.4: "until the network's ability to predict effectively diminishes").
+- A cooldown may come last: large patches in large batches while the rate falls to a hundredth of the first stage's.
+  It is not the paper's, whose rates are halved a few times; fewer steps than the paper's end better with it.
 - The numbers of steps, the rate r, the tolerance and the weights of the losses are not given; they stand in Config.
 """
 
@@ -34,7 +36,7 @@ from meddenoise.training.loop import Schedule
 from meddenoise.training.patches import Mix
 from meddenoise.training.progress import Hook
 from meddenoise.training.pruning import prune
-from meddenoise.training.stages import Stages, judge_of, refined, refined_mix
+from meddenoise.training.stages import Stages, cooled, judge_of, refined, refined_mix
 from meddenoise.weights import Card
 
 Variant = Literal["staggered", "final_output", "supervised", "plain"]
@@ -73,10 +75,11 @@ class Config:
         feature_weight: Of the distance to its features.
         mix: Algorithm 1 on 8-bit grey levels in a quarter of the patches, each modality's own noise in the others. The
             thin slices of one volume are halved in size to serve as targets, and a sharp kernel of 40 HU noise cannot
-            serve. Refinement and pruning double the patch.
+            serve. Refinement, pruning and cooldown double the patch.
         schedule: Of the first stage.
         refinement: Its share of the steps; 0 for none.
         pruning: None for none.
+        cooldown: Share of the steps that follow the pruning, see training.stages.cooled; 0 for none, as in the paper.
         start: Student to go on from, whose sizes then count; None for a fresh network.
         validate_every: Steps between validations.
         version: Of the weights.
@@ -103,6 +106,7 @@ class Config:
     )
     refinement: float = 0.2
     pruning: Pruning | None = field(default_factory=Pruning)
+    cooldown: float = 0.0
     start: str | None = None
     validate_every: int = 500
     version: str = "0.4.0"
@@ -114,7 +118,7 @@ def _light(config: Config, size: int, **schedule: Any) -> Config:
 
 PRESETS = {
     "paper": Config(),
-    "cpu": _light(Config(), 64, steps=20_000, learning_rate=1e-3, halve_every=6_000),
+    "cpu": _light(Config(cooldown=0.1), 64, steps=20_000, learning_rate=1e-3, halve_every=6_000),
     "ablation": _light(
         Config(widths=(16, 24, 32), blocks=(1, 1, 1)), 64, steps=2_000, learning_rate=1e-3, warmup=50, halve_every=1_000
     ),
@@ -160,6 +164,9 @@ def run(
             student = folded(student)
             rows.append(stages.measured("fold", student, judge))
             student = _pruned(student, config, data, stages, judge, rows)
+        if "cooldown" in plan:
+            student = stages.train("cooldown", student, data)
+            rows.append(stages.measured("cooldown", student, judge))
 
         card = _card(student, config, data, stages, rows)
         stages.finish(card)
@@ -233,6 +240,8 @@ def _plan(config: Config, group: Processes) -> dict[str, Schedule]:
     if config.pruning is not None:
         tuning = refined(config.schedule, config.pruning.share, group)
         plan |= {f"prune-{i}": tuning for i in range(1, config.pruning.rounds + 1)}
+    if config.cooldown > 0:
+        plan["cooldown"] = cooled(config.schedule, config.cooldown)
     return plan
 
 
@@ -287,6 +296,7 @@ def _card(student: Student, config: Config, data: Data, stages: Stages, rows: Se
             "schedule": asdict(config.schedule),
             "refinement": config.refinement,
             "pruning": config.pruning and asdict(config.pruning),
+            "cooldown": config.cooldown,
             "mix": asdict(config.mix),
             "stages": list(rows),
             **data.facts(),

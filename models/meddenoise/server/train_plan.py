@@ -12,6 +12,7 @@ from typing import Any
 from meddenoise import weights
 from meddenoise.errors import ModelError, OptionError
 from meddenoise.server.train_options import STUDENT, TrainOptions
+from meddenoise.training.stages import GROWTH
 from meddenoise.weights import Card
 from meddenoise.weights.site import pinned
 
@@ -109,6 +110,7 @@ def _ladder(config: Any, options: TrainOptions) -> Any:
         variant="staggered",
         refinement=config.refinement if options.refine else 0.0,
         pruning=config.pruning if options.prune else None,
+        cooldown=config.cooldown if options.refine else 0.0,
     )
 
 
@@ -129,15 +131,15 @@ def stretch(config: Any) -> float:
     if getattr(config, "variant", "") == "plain":
         return 1.0
     pruning = getattr(config, "pruning", None)
-    return 1.0 + getattr(config, "refinement", 0.0) + (pruning.rounds * pruning.share if pruning else 0.0)
+    tuning = pruning.rounds * pruning.share if pruning else 0.0
+    return 1.0 + getattr(config, "refinement", 0.0) + tuning + GROWTH**2 * getattr(config, "cooldown", 0.0)
 
 
 def first_stage_alone(config: Any) -> Any:
     """The configuration without the later stages."""
     known = {field.name for field in fields(config)}
-    return replace(
-        config, **{key: value for key, value in {"refinement": 0.0, "pruning": None}.items() if key in known}
-    )
+    none = {"refinement": 0.0, "pruning": None, "cooldown": 0.0}
+    return replace(config, **{key: value for key, value in none.items() if key in known})
 
 
 def of_length(config: Any, steps: int) -> Any:

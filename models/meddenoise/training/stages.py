@@ -156,6 +156,16 @@ def refined(schedule: Schedule, share: float, group: Processes) -> Schedule:
     return replace(schedule.shortened(share, rate=REFINED_RATE), batch=batch)
 
 
+def cooled(schedule: Schedule, share: float) -> Schedule:
+    """The schedule of a cooldown: patches of a refinement in whole batches, at a rate that falls to a hundredth.
+
+    Args:
+        schedule: Of the first stage.
+        share: Of its steps, each of which costs as much as GROWTH**2 of them.
+    """
+    return replace(schedule.shortened(share, rate=1.0), decay="cosine")
+
+
 def refined_mix(mix: Mix) -> Mix:
     """The same with the patches of a refinement."""
     return replace(mix, size=GROWTH * mix.size)
