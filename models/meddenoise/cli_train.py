@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import replace
 from importlib import import_module
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,21 @@ DEFAULT_VARIANTS = {
     "student": "staggered where there is a teacher, else plain",
     "two_stage": "full; the others are for ablation",
 }
+STAGES = {
+    "refinement": ("SHARE", "of the steps, once more with larger patches at a fifth of the rate; 0 for none"),
+    "cooldown": ("SHARE", "of the steps, at the end, with larger patches and a rate that falls to nothing; 0 for none"),
+    "prune_rate": ("RATE", "share of the filters that a pruning step removes"),
+    "prune_rounds": ("N", "most pruning steps; 0 for none"),
+    "prune_share": ("SHARE", "of the steps, which tune the network after each pruning step"),
+}
+STAGES_OF = {"teacher": ("refinement",), "student": tuple(STAGES)}
+"""What can be said of the stages after the first one, and where."""
 SITE_RECIPES = ("student", "two_stage", "gan")
 ON_SITE = ("steps", "batch", "patch", "learning_rate", "seed", "device")
-NOT_ON_SITE = ("data", "start", "resume", "preset", "variant", "teacher", "save_every", "precision", "no_trackers")
+NOT_ON_SITE = (
+    *("data", "start", "resume", "preset", "variant", "teacher", "save_every", "precision", "no_trackers"),
+    *STAGES,
+)
 """Arguments that a site's training takes, and that it decides itself."""
 FORMATS = ("bundle", "onnx", "torchscript")
 
@@ -75,6 +87,10 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
         parser.add_argument("--preset", choices=PRESETS, help="default: paper on a GPU, else cpu")
         if name in VARIANTS:
             parser.add_argument("--variant", choices=VARIANTS[name], help=f"default: {DEFAULT_VARIANTS[name]}")
+        for stage in STAGES_OF.get(name, ()):
+            kind = _natural if stage == "prune_rounds" else _rate if stage == "prune_rate" else _share
+            metavar, text = STAGES[stage]
+            parser.add_argument(f"--{stage.replace('_', '-')}", type=kind, metavar=metavar, help=text)
         if name == "student":
             parser.add_argument(
                 "--teacher", metavar="NAME|FILE", help="model to learn from (default: the published teacher, if any)"
@@ -134,7 +150,8 @@ def _train_on_site(arguments: argparse.Namespace) -> int:
 
     check_installed()
     for name in NOT_ON_SITE:
-        if getattr(arguments, name, None):
+        value = getattr(arguments, name, None)
+        if value is not None and value is not False:
             raise OptionError(f"--{name.replace('_', '-')} does not go with --studies")
     from meddenoise.server.manners import be_polite
     from meddenoise.server.serve import check_studies
@@ -169,14 +186,19 @@ def _config(arguments: argparse.Namespace, recipe: Any, device: str) -> Any:
     chosen = arguments.preset or ("cpu" if "cpu" in presets and device == "cpu" else next(iter(presets)))
     config = presets[chosen]
     options = ("steps", "batch", "save_every", "learning_rate", "precision", "seed")
-    changes = {key: getattr(arguments, key) for key in options if getattr(arguments, key) is not None}
+    given = vars(arguments)
+    changes = {key: given[key] for key in options if given[key] is not None}
     if arguments.steps:  # the rate is halved as often
         changes["halve_every"] = ceil(config.schedule.halve_every * arguments.steps / config.schedule.steps)
     config = replace(config, schedule=replace(config.schedule, device=device, **changes))
     if arguments.patch:
         config = replace(config, mix=replace(config.mix, size=arguments.patch))
-    named = {key: getattr(arguments, key) for key in ("start", "variant", "teacher") if getattr(arguments, key)}
-    return replace(config, **named)
+    named = ("start", "variant", "teacher", "refinement", "cooldown")
+    config = replace(config, **{key: given[key] for key in named if given.get(key) is not None})
+    pruning = {
+        key: given[f"prune_{key}"] for key in ("rate", "rounds", "share") if given.get(f"prune_{key}") is not None
+    }
+    return replace(config, pruning=replace(config.pruning, **pruning)) if pruning else config
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -204,6 +226,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _natural(text: str) -> int:
+    return 0 if text == "0" else _count(text)
+
+
 def _patch(text: str) -> int:
     if _count(text) % 16:
         raise argparse.ArgumentTypeError(f"must be a multiple of 16, got {text}")
@@ -217,4 +243,14 @@ def _rate(text: str) -> float:
         value = 0.0
     if not 0.0 < value < 1.0:
         raise argparse.ArgumentTypeError(f"must be a number between 0 and 1, got {text!r}")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < inf:
+        raise argparse.ArgumentTypeError(f"must be a number of 0 or more, got {text!r}")
     return value

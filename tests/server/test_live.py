@@ -117,7 +117,7 @@ def test_plain_monai_label_server_denoises(plain_server):
     [
         ("student", "text", 422, "text.nrrd"),
         ("student", "nobody", 404, "no image 'nobody'"),
-        ("teacher", "volume", 404, "no model 'teacher'"),
+        ("nobody", "volume", 404, "no model 'nobody'"),
         ("damaged", "volume", 404, "are damaged: sha256"),
         ("missing", "volume", 404, "cannot be read"),
     ],

@@ -141,8 +141,8 @@ def test_one_training_at_a_time(home, datastore):
 
 
 def test_unknown_recipe_is_named(home, datastore):
-    with pytest.raises(OptionError, match="no training 'teacher'; this server has: student"):
-        looked_over("teacher", {}, datastore)
+    with pytest.raises(OptionError, match="no training 'nobody'; this server has: student"):
+        looked_over("nobody", {}, datastore)
 
 
 def test_one_patient_is_refused_at_once(home, tmp_path, make_site):

@@ -46,9 +46,8 @@ def test_fresh_model_is_trained_with_the_recipes_own_rate():
     assert config.schedule.learning_rate == pytest.approx(1e-3)
 
 
-def test_distillation_without_a_teacher_is_refused():
-    if "teacher" in weights.available():
-        pytest.skip("a teacher is published")
+def test_distillation_without_a_teacher_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDDENOISE_WEIGHTS", str(tmp_path))
     with pytest.raises(OptionError, match="there is no teacher to distil from"):
         planned(options=TrainOptions(distil="on"))
 

@@ -93,7 +93,7 @@ def test_versions_are_listed_switched_rolled_back_and_deleted(clean):
 @pytest.mark.parametrize(
     ("method", "path", "status", "reason"),
     [
-        ("GET", "/models/teacher", 404, f"no model 'teacher'; this server has: {PUBLISHED}"),
+        ("GET", "/models/nobody", 404, f"no model 'nobody'; this server has: {PUBLISHED}"),
         ("POST", "/models/student/9.9.9/activate", 404, "student has no version '9.9.9'; it has: built-in"),
         ("DELETE", "/models/student/built-in", 400, "the built-in version of student cannot be deleted"),
         ("DELETE", "/models/student/ACTIVE", 400, "is active and cannot be deleted; activate another version first"),

@@ -184,8 +184,8 @@ def test_image_that_cannot_be_denoised_is_refused_with_the_servers_reason(denois
 
 
 def test_model_that_is_not_there_is_refused_before_the_image_leaves(address, write, tmp_path):
-    with pytest.raises(Refused, match="'teacher'"):
-        agreed(address).denoise(Request("teacher", str(write(1)), str(tmp_path)), print, lambda: False)
+    with pytest.raises(Refused, match="'nobody'"):
+        agreed(address).denoise(Request("nobody", str(write(1)), str(tmp_path)), print, lambda: False)
 
 
 def test_tokens_open_what_their_role_may(denoise, write, withTokens):

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -306,6 +306,25 @@ def test_the_command_shows_the_sizes_of_all_stages(taught, folder, capsys, monke
     stages = json.loads(capsys.readouterr().out)["training"]["stages"]
     assert [row["stage"] for row in stages][:5] == ["teacher", "distil", "refine", "fold", "prune-1"]
     assert all(row["parameters"] > 0 and row["gmac"] > 0 and row["psnr"] > 0 for row in stages)
+
+
+def test_the_command_sets_the_stages_lengths_and_the_pruning(taught, folder):
+    _, out = taught
+    place = out("run")
+    options = ["--preset", "ablation", "--patch", "16", "--batch", "2", "--steps", "2", "--device", "cpu"]
+    options += ["--refinement", "0", "--cooldown", "1.5", "--prune-rate", "0.4", "--prune-rounds", "1"]
+    options += ["--prune-share", "0.5", "--teacher", str(folder / "teacher.safetensors"), "--out", str(place)]
+    assert main(["train", "student", *options, "--no-trackers"]) == 0
+    _, card = weights.load(str(place / "student.safetensors"))
+    stages = {row["stage"]: row["steps"] for row in card.training["stages"]}
+    assert stages == {"teacher": 0, "distil": 2, "fold": 0, "prune-1": 1, "cooldown": 3}
+    assert card.training["pruning"] == asdict(student.Pruning(rate=0.4, rounds=1, share=0.5))
+
+
+@pytest.mark.parametrize("option", [("--refinement", "0"), ("--prune-rounds", "2")])
+def test_the_command_leaves_a_sites_stages_to_the_server(option, tmp_path, capsys):
+    assert main(["train", "student", "--studies", str(tmp_path), *option]) == 2
+    assert f"{option[0]} does not go with --studies" in capsys.readouterr().err
 
 
 def begin(out, teacher_file, *options):

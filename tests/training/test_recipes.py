@@ -158,7 +158,9 @@ def test_the_command_trains_resumes_and_says_what_it_made(tmp_path, slices, caps
     assert out[-1].startswith(f"student 0.4.0: {tmp_path}/student.safetensors, sha256 ")
 
 
-@pytest.mark.parametrize("option", [("--steps", "0"), ("--patch", "20"), ("--learning-rate", "2"), ("--batch", "x")])
+@pytest.mark.parametrize(
+    "option", [("--steps", "0"), ("--patch", "20"), ("--learning-rate", "2"), ("--batch", "x"), ("--cooldown", "-1")]
+)
 def test_options_out_of_range_are_told(option, capsys):
     with pytest.raises(SystemExit):
         main(["train", "student", *option])
