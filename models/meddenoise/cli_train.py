@@ -38,7 +38,7 @@ STAGES = {
     "prune_rounds": ("N", "most pruning steps; 0 for none"),
     "prune_share": ("SHARE", "of the steps, which tune the network after each pruning step"),
 }
-STAGES_OF = {"teacher": ("refinement",), "student": tuple(STAGES)}
+STAGES_OF = {"teacher": ("refinement", "cooldown"), "student": tuple(STAGES)}
 """What can be said of the stages after the first one, and where."""
 SITE_RECIPES = ("student", "two_stage", "gan")
 ON_SITE = ("steps", "batch", "patch", "learning_rate", "seed", "device")

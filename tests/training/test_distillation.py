@@ -321,6 +321,16 @@ def test_the_command_sets_the_stages_lengths_and_the_pruning(taught, folder):
     assert card.training["pruning"] == asdict(student.Pruning(rate=0.4, rounds=1, share=0.5))
 
 
+def test_the_command_sets_the_teachers_stages(taught, folder):
+    _, out = taught
+    place = out("run")
+    options = ["--preset", "ablation", "--patch", "16", "--batch", "2", "--steps", "2", "--device", "cpu"]
+    options += ["--refinement", "0.5", "--cooldown", "1.5", "--out", str(place), "--no-trackers"]
+    assert main(["train", "teacher", *options]) == 0
+    _, card = weights.load(str(place / "teacher.safetensors"))
+    assert {row["stage"]: row["steps"] for row in card.training["stages"]} == {"train": 2, "refine": 1, "cooldown": 3}
+
+
 @pytest.mark.parametrize("option", [("--refinement", "0"), ("--prune-rounds", "2")])
 def test_the_command_leaves_a_sites_stages_to_the_server(option, tmp_path, capsys):
     assert main(["train", "student", "--studies", str(tmp_path), *option]) == 2

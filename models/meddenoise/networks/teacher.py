@@ -17,8 +17,9 @@ class Teacher(nn.Module):
 
     Muksimova et al., Sensors 23:9502 (2023), sections 2.1 to 2.3, give the parts and no widths, counts or order.
     Decisions: the student's U shape, so that both have features of one meaning at one resolution; a NoiseContextNet
-    block and after it an ADWC at the end of each stage (algorithm 1 joins both); arithmetic shared evenly between the
-    resolutions, in wide plain convolutions for the most part, which a CPU does fastest.
+    block and after it an ADWC at the end of each stage (algorithm 1 joins both); wide plain convolutions for the most
+    part, which a CPU does fastest, and which hardly widen with depth, so that all this arithmetic takes no more than
+    16 MiB of weights in half precision.
 
     Both of these look at a whole image, so what it computes for a pixel depends on all others that it is shown.
 
@@ -39,9 +40,9 @@ class Teacher(nn.Module):
     def __init__(
         self,
         *,
-        widths: Sequence[int] = (96, 192, 384),
-        blocks: Sequence[int] = (2, 3, 4),
-        heads: Sequence[int] = (2, 4, 8),
+        widths: Sequence[int] = (144, 160, 192),
+        blocks: Sequence[int] = (2, 3, 2),
+        heads: Sequence[int] = (4, 4, 6),
     ) -> None:
         super().__init__()
         self.trunk = Student(widths=widths, blocks=blocks)

@@ -2,8 +2,8 @@
 
 Muksimova et al., Sensors 23:9502 (2023), section 3.2: 1e-4, halved every 100,000 steps, L1. Decided here: the error is
 divided by each image's noise scale, and its square and its 8x8 means count too (losses.relative_error), as for the
-student; the patches grow in a refinement (training/stages.py), because this network looks at whole images; and it may
-begin as what a trained student computes (Teacher.widened_from), because it is slow to train.
+student; the patches grow in the later stages (training/stages.py), because this network looks at whole images; and it
+may begin as what a trained student computes (Teacher.widened_from), because it is slow to train.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from meddenoise.training.distributed import processes
 from meddenoise.training.loop import Schedule
 from meddenoise.training.patches import Mix
 from meddenoise.training.progress import Hook
-from meddenoise.training.stages import Stages, judge_of, refined, refined_mix
+from meddenoise.training.stages import Stages, cooled, judge_of, refined, refined_mix
 from meddenoise.weights import Card
 
 
@@ -36,17 +36,18 @@ class Config:
         widths: Channels at 1/2, 1/4 and 1/8 of the resolution.
         blocks: Residual blocks at each of them.
         heads: Heads of attention at each of them.
-        mix: As the student's; the refinement doubles the patch.
+        mix: As the student's; refinement and cooldown double the patch.
         schedule: Of the first stage.
         refinement: Its share of the steps; 0 for none.
+        cooldown: Share of the steps that come last, see training.stages.cooled; 0 for none, as in the paper.
         start: A teacher of these sizes to go on from, or a smaller student to begin as; None for a fresh network.
         validate_every: Steps between validations.
         version: Of the weights.
     """
 
-    widths: tuple[int, ...] = (96, 192, 384)
-    blocks: tuple[int, ...] = (2, 2, 4)
-    heads: tuple[int, ...] = (2, 4, 8)
+    widths: tuple[int, ...] = (144, 160, 192)
+    blocks: tuple[int, ...] = (2, 3, 2)
+    heads: tuple[int, ...] = (4, 4, 6)
     mix: Mix = field(
         default_factory=lambda: Mix(
             display=0.25,
@@ -61,6 +62,7 @@ class Config:
         )
     )
     refinement: float = 0.2
+    cooldown: float = 0.0
     start: str | None = None
     validate_every: int = 500
     version: str = "0.1.0"
@@ -72,7 +74,7 @@ def _light(config: Config, **schedule: Any) -> Config:
 
 PRESETS = {
     "paper": Config(),
-    "cpu": _light(Config(), steps=20_000, learning_rate=1e-3, halve_every=6_000),
+    "cpu": _light(Config(cooldown=0.1), steps=20_000, learning_rate=1e-3, halve_every=6_000),
     "ablation": _light(
         Config(widths=(32, 48, 64), blocks=(1, 1, 2), heads=(1, 2, 2)),
         steps=2_000,
@@ -96,6 +98,8 @@ def run(
         plan = {"train": config.schedule}
         if config.refinement > 0:
             plan["refine"] = refined(config.schedule, config.refinement, group)
+        if config.cooldown > 0:
+            plan["cooldown"] = cooled(config.schedule, config.cooldown)
         stages = Stages("teacher", plan, out, resume, origin, config.validate_every, report, trackers, group)
         data = open_data(folder, out, config.mix, report=report, group=group)
         teacher = stages.train("train", teacher, data)
@@ -104,9 +108,9 @@ def run(
         data = open_data(folder, out, refined_mix(config.mix), report=report, group=group)
         judge = judge_of(data, config.schedule)
         rows = [stages.measured("train", teacher, judge)]
-        if "refine" in plan:
-            teacher = stages.train("refine", teacher, data)
-            rows.append(stages.measured("refine", teacher, judge))
+        for stage in list(plan)[1:]:
+            teacher = stages.train(stage, teacher, data)
+            rows.append(stages.measured(stage, teacher, judge))
 
         card = _card(teacher, config, data, stages, rows)
         stages.finish(card)
@@ -150,6 +154,7 @@ def _card(teacher: Teacher, config: Config, data: Data, stages: Stages, rows: Se
             "sha256": dict(stages.origin),
             "schedule": asdict(config.schedule),
             "refinement": config.refinement,
+            "cooldown": config.cooldown,
             "mix": asdict(config.mix),
             "stages": list(rows),
             **data.facts(),
