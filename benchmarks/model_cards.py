@@ -7,12 +7,24 @@ import os
 from pathlib import Path
 from typing import Any
 
+import ablation_two_stage
+import distillation_report
+import gan_ablation
 from common import RESULTS, table
-from distillation_report import curve_of_card
 from peers import AWARE
 
 from meddenoise import weights
 
+ABLATIONS = {
+    "gan": ("ablation-gan", "gan_ablation.py", gan_ablation.TITLES),
+    "student": ("distillation", "distillation.py", distillation_report.TITLES),
+    "two_stage": (
+        "ablation-two_stage",
+        "ablation_two_stage.py",
+        {variant: title for title, variant in ablation_two_stage.VARIANTS.items()},
+    ),
+}
+"""Result, script and the variants' titles."""
 INDEX = Path(__file__).parents[1] / "models" / "README.md"
 
 
@@ -103,21 +115,33 @@ def picture_text(name: str) -> str:
 
 
 def ablation_text(name: str) -> str:
-    """The paper's ablation in small; empty where it has not been measured."""
-    found = result(f"ablation-{name}")
+    """The paper's claims in small; empty where they have not been measured."""
+    if name not in ABLATIONS:
+        return ""
+    stem, command, titles = ABLATIONS[name]
+    found = result(stem)
     if not found:
         return ""
     rows = [
-        [variant, f"{budget['parameters']:,}", "{psnr:.2f} / {ssim:.3f}".format(**found["scores"][variant]["all"])]
-        for variant, budget in found["budget"].items()
+        [
+            titles.get(variant, variant),
+            f"{found['budget'][variant]['parameters']:,}",
+            "{psnr:.2f} / {ssim:.3f}".format(**found["scores"][variant]["all"]),
+        ]
+        for variant in found["budget"]
     ]
-    place = os.path.relpath(RESULTS / f"ablation-{name}.md", INDEX.parent)
+    judged = [
+        [row["claim"], "{:+.2f} ({:+.2f} to {:+.2f})".format(*row["psnr"]), row["found"]] for row in found["claims"]
+    ]
+    place = os.path.relpath(RESULTS / f"{stem}.md", INDEX.parent)
     steps = next(iter(found["budget"].values()))["steps"]
-    picture = RESULTS / f"ablation-{name}.png"
+    picture = RESULTS / f"{stem}.png"
     shown = f"![the best pair's images]({os.path.relpath(picture, INDEX.parent)})\n\n" if picture.exists() else ""
     return (
-        f"The paper's ablation, preliminary: light width, {steps:,} steps each, Algorithm-1 noise as above "
-        f"([all figures]({place})):\n\n{table(['variant', 'parameters', 'PSNR in dB / SSIM'], rows)}\n\n{shown}"
+        f"The paper put to the test, preliminary: light width, {steps:,} steps each, Algorithm-1 noise as above "
+        f"(`python benchmarks/{command}`, [all figures]({place})):\n\n"
+        f"{table(['variant', 'parameters', 'PSNR in dB / SSIM'], rows)}\n\n"
+        f"{table(['claim of the paper', 'gain in dB (95 %)', 'here'], judged)}\n\n{shown}"
     )
 
 
@@ -136,7 +160,7 @@ def stages_text(name: str, stages: list[dict[str, Any]]) -> str:
     )
     if sum(stage["stage"].startswith("prune") for stage in stages) == 0:
         return text + "\n"
-    curve = os.path.relpath(curve_of_card(name), INDEX.parent)
+    curve = os.path.relpath(distillation_report.curve_of_card(name), INDEX.parent)
     return f"{text}\n\nQuality against cost (`python benchmarks/distillation.py --card {name}`):\n\n![curve]({curve})\n"
 
 

@@ -15,6 +15,7 @@ from meddenoise import Denoiser, read_volume, weights
 from meddenoise.cli import main
 from meddenoise.errors import ModelError, OptionError
 from meddenoise.export import export, graphs
+from meddenoise.export.facts import interface
 from meddenoise.networks import TwoStage
 from meddenoise.weights import Card
 
@@ -80,8 +81,15 @@ def test_torchscript_computes_what_the_graph_does_for_slices_of_any_size(tmp_pat
             assert torch.allclose(found(image), graph(image), atol=1e-6)
     facts = json.loads((tmp_path / f"{card.name}.json").read_text())
     assert facts["input"]["shape"][1] == graph.channels
+    assert facts["input"]["size"] == "any"
     assert facts["intensity"]["CT in HU"]["offset"] == -1024.0
     assert facts["weights_sha256"] == card.sha256
+
+
+def test_a_model_that_looks_at_whole_images_says_how_large_they_may_be():
+    card = Card("tiny", "1.0.0", "teacher", {}, "Teacher", ["CT"], 1, 1.0)
+    size = interface(card, 1)["input"]["size"]
+    assert size.startswith("at most 512 x 512 pixels")
 
 
 def test_a_bundle_has_the_structure_of_the_specification(bundle):

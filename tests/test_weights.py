@@ -145,6 +145,16 @@ def test_named_folder_of_weights_is_the_only_one(site, saved):
     assert weights.available() == ["tiny"]
 
 
+def test_published_student_was_distilled_folded_and_pruned():
+    network, student = weights.load("student")
+    stages = {row["stage"]: row for row in student.training["stages"]}
+    assert list(stages)[:4] == ["teacher", "distil", "refine", "fold"]
+    assert stages["refine"]["parameters"] > stages["fold"]["parameters"] > stages["prune-1"]["parameters"]
+    assert stages["prune-1"]["kept"]
+    kept = [row for row in stages.values() if row.get("kept", True)]
+    assert kept[-1]["parameters"] == parameter_count(network)
+
+
 def test_every_published_model_loads_and_its_card_tells_its_size():
     assert "student" in weights.available()
     for name in weights.available():

@@ -33,7 +33,10 @@ DEFAULT_VARIANTS = {
 }
 STAGES = {
     "refinement": ("SHARE", "of the steps, once more with larger patches at a fifth of the rate; 0 for none"),
-    "cooldown": ("SHARE", "of the steps, at the end, with larger patches and a rate that falls to nothing; 0 for none"),
+    "cooldown": (
+        "SHARE",
+        "of the steps, at the end, with larger patches and a rate that falls to a hundredth; 0 for none",
+    ),
     "prune_rate": ("RATE", "share of the filters that a pruning step removes"),
     "prune_rounds": ("N", "most pruning steps; 0 for none"),
     "prune_share": ("SHARE", "of the steps, which tune the network after each pruning step"),
@@ -88,9 +91,8 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
         if name in VARIANTS:
             parser.add_argument("--variant", choices=VARIANTS[name], help=f"default: {DEFAULT_VARIANTS[name]}")
         for stage in STAGES_OF.get(name, ()):
-            kind = _natural if stage == "prune_rounds" else _rate if stage == "prune_rate" else _share
             metavar, text = STAGES[stage]
-            parser.add_argument(f"--{stage.replace('_', '-')}", type=kind, metavar=metavar, help=text)
+            parser.add_argument(f"--{stage.replace('_', '-')}", type=_KINDS[stage], metavar=metavar, help=text)
         if name == "student":
             parser.add_argument(
                 "--teacher", metavar="NAME|FILE", help="model to learn from (default: the published teacher, if any)"
@@ -254,3 +256,18 @@ def _share(text: str) -> float:
     if not 0.0 <= value < inf:
         raise argparse.ArgumentTypeError(f"must be a number of 0 or more, got {text!r}")
     return value
+
+
+def _positive(text: str) -> float:
+    if value := _share(text):
+        return value
+    raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+
+
+_KINDS = {
+    "refinement": _share,
+    "cooldown": _share,
+    "prune_rate": _rate,
+    "prune_rounds": _natural,
+    "prune_share": _positive,
+}

@@ -118,7 +118,11 @@ def test_the_students_arithmetic_is_at_most_a_tenth_of_the_teachers():
 
 def test_the_denoiser_cuts_slices_at_the_teachers_fixed_tile():
     card = Card("tiny", "1.0.0", "teacher", {}, "", ["CT"], 1, 1.0)
-    assert Denoiser(Teacher(**SMALL), card, device="cpu").slab.tile == Teacher.tile == 512
+    slab = Denoiser(Teacher(**SMALL), card, device="cpu").slab
+    assert slab.tile == Teacher.tile == 512
+    one_by_one = slab.smaller(600, 600) or slab
+    assert one_by_one.tile == 512  # a smaller one would see less, and give another result
+    assert one_by_one.smaller(600, 600) is None
 
 
 def test_each_stage_ends_in_context_and_attention():

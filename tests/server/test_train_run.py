@@ -11,12 +11,14 @@ import torch
 
 from meddenoise import weights
 from meddenoise.errors import OptionError
+from meddenoise.networks import Teacher
 from meddenoise.recipes import student
 from meddenoise.server.train_options import TrainOptions
 from meddenoise.server.train_plan import configured, first_stage_alone, of_length, recipes, running, stretch
 from meddenoise.server.train_run import Run, train
 from meddenoise.server.train_status import LINES, Status
 from meddenoise.training.progress import Moment
+from meddenoise.weights import Card
 
 
 def planned(recipe="student", options=None, card=None):
@@ -50,6 +52,17 @@ def test_distillation_without_a_teacher_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDDENOISE_WEIGHTS", str(tmp_path))
     with pytest.raises(OptionError, match="there is no teacher to distil from"):
         planned(options=TrainOptions(distil="on"))
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_refinement_and_cooldown_are_left_out_together(refine, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDDENOISE_WEIGHTS", str(tmp_path))
+    sizes = {"widths": (8, 8, 8), "blocks": (1, 1, 1), "heads": (1, 1, 1)}
+    card = Card("teacher", "1.0.0", "teacher", sizes, "For tests", ["CT"], 1, 0.1)
+    weights.save(Teacher(**sizes), card, tmp_path)
+    config = planned(options=TrainOptions(distil="on", refine=refine))
+    assert (config.refinement > 0, config.cooldown > 0) == (refine, refine)
+    assert config.pruning == student.PRESETS["cpu"].pruning
 
 
 def test_later_stages_are_counted_and_can_be_left_out():

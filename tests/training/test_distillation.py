@@ -19,12 +19,14 @@ from meddenoise.networks import NoiseMeter, Student, Teacher
 from meddenoise.networks.cost import parameter_count
 from meddenoise.noise_level import level_map
 from meddenoise.recipes import student, teacher
-from meddenoise.training.data import SLICES
+from meddenoise.training.data import SLICES, open_data
 from meddenoise.training.denoising import Denoising
 from meddenoise.training.distillation import AnchorLoss, Guide, anchor_loss
+from meddenoise.training.distributed import ALONE
 from meddenoise.training.loop import CHECKPOINT, Schedule, train
 from meddenoise.training.patches import Mix
 from meddenoise.training.slices import save_slices
+from meddenoise.training.stages import Stages, judge_of
 from meddenoise.weights import Card
 
 PLAN = Schedule(
@@ -206,6 +208,28 @@ def test_a_stage_that_others_build_on_is_not_trained_further(taught):
     assert [row["steps"] for row in card.training["stages"]] == [0, 8, 4, 0]
 
 
+def test_a_run_is_not_gone_on_with_without_a_stage_that_others_may_build_on(taught):
+    config, out = taught
+    place, config = out("run"), replace(taught[0], pruning=None)
+    student.run(config, None, place, resume=False, report=quiet)
+    with pytest.raises(OptionError, match="holds the stage refine, which is not planned; go on with the same stages"):
+        student.run(replace(config, refinement=0.0), None, place, resume=True, report=quiet)
+
+
+@pytest.mark.parametrize(("before", "kept"), [(0.0, True), (99.0, False)])
+def test_a_cooldown_that_does_harm_is_not_kept(taught, before, kept):
+    place, rows = taught[1]("run"), [{"stage": "fold", "psnr": before}]
+    plan = {"distil": PLAN, "cooldown": PLAN}
+    stages = Stages("student", plan, place, False, {}, 2, quiet, (), ALONE)
+    data = open_data(None, place, Mix(size=16), report=quiet)
+    network = Student(**LIGHT)
+    untouched = {key: value.clone() for key, value in network.state_dict().items()}
+    found = stages.cooled(network, data, judge_of(data, PLAN), rows)
+    assert (found is not network) is kept
+    assert all(torch.equal(value, untouched[key]) for key, value in network.state_dict().items())
+    assert (rows[-1]["stage"], rows[-1]["steps"], rows[-1]["kept"]) == ("cooldown", 4, kept)
+
+
 def test_a_run_goes_on_with_the_teacher_and_variant_it_was_begun_with(taught, folder):
     config, out = taught
     place, config = out("run"), replace(taught[0], pruning=None, refinement=0.0)
@@ -225,6 +249,7 @@ def test_without_a_published_teacher_the_plain_student_is_trained_and_it_is_said
     assert lines[0].startswith("no teacher is published: the plain student is trained, supervised")
     assert [row["stage"] for row in card.training["stages"]] == ["train"]
     assert "--variant plain" in card.training["recipe"]
+    assert [card.training[key] for key in ("refinement", "pruning", "cooldown")] == [0.0, None, 0.0]
     with pytest.raises(OptionError, match=r"the variant staggered needs a teacher, and none is published"):
         student.run(replace(config, variant="staggered"), None, tmp_path, resume=True, report=quiet)
     with pytest.raises(OptionError, match="the variant plain has no teacher, got somebody; leave one out"):

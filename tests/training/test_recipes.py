@@ -159,7 +159,15 @@ def test_the_command_trains_resumes_and_says_what_it_made(tmp_path, slices, caps
 
 
 @pytest.mark.parametrize(
-    "option", [("--steps", "0"), ("--patch", "20"), ("--learning-rate", "2"), ("--batch", "x"), ("--cooldown", "-1")]
+    "option",
+    [
+        ("--steps", "0"),
+        ("--patch", "20"),
+        ("--learning-rate", "2"),
+        ("--batch", "x"),
+        ("--cooldown", "-1"),
+        ("--prune-share", "0"),
+    ],
 )
 def test_options_out_of_range_are_told(option, capsys):
     with pytest.raises(SystemExit):

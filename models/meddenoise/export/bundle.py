@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from meddenoise.export.facts import INTENSITY, channels_in_words
+from meddenoise.export.facts import INTENSITY, channels_in_words, size_in_words
 from meddenoise.notice import NOTICE
 from meddenoise.weights import Card
 
@@ -94,6 +94,7 @@ def _metadata(card: Card, channels: int) -> dict[str, Any]:
         "data_type": "nibabel",
         "intensity_rule": INTENSITY,
         "slices_shown_with_neighbours": channels_in_words(card, channels),
+        "slice_size": size_in_words(card),
         "context_mm": card.context,
         "weights_sha256": card.sha256,
         "network": {"package": "meddenoise.networks", "name": card.network, "arguments": card.arguments},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from meddenoise.inference.slabs import HALO
 from meddenoise.intensity import CT_AIR, CT_RANGE, PERCENTILES
+from meddenoise.networks import NETWORKS
 from meddenoise.notice import NOTICE
 from meddenoise.weights import Card
 
@@ -38,10 +40,23 @@ def interface(card: Card, channels: int) -> dict[str, Any]:
             "dtype": "float32",
             "units": "network units",
             "channels": channels_in_words(card, channels),
+            "size": size_in_words(card),
         },
         "output": {"name": "denoised", "shape": ["slices", 1, "rows", "columns"], "dtype": "float32"},
         "noise_level": "estimated inside, nothing has to be given",
     }
+
+
+def size_in_words(card: Card) -> str:
+    """How large a slice may be."""
+    kind: Any = NETWORKS[card.network]
+    if not getattr(kind, "global_context", False):
+        return "any"
+    side = f"{kind.tile} x {kind.tile}"
+    return (
+        f"at most {side} pixels: what is computed for a pixel depends on all that is shown, and MedDenoise cuts larger "
+        f"slices into tiles of {side}, each with {HALO} pixels around it"
+    )
 
 
 def channels_in_words(card: Card, channels: int) -> str:

@@ -11,7 +11,7 @@ from meddenoise.noise_level import level_map
 
 
 class ImageOnly(nn.Module):
-    """What Denoiser does to a stack of slices between the intensity rule and its inverse, for slices of any size.
+    """What Denoiser does to a stack of slices between the intensity rule and its inverse, whole, whatever their size.
 
     Args:
         network: One of NETWORKS.

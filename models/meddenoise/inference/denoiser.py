@@ -90,7 +90,7 @@ class Denoiser:
         self.card = card
         self._elsewhere = dict(elsewhere or {})
         self.identity = weights.identity(card, [other.card for other in self._elsewhere.values()])
-        self.slab = slab or Slab(tile=int(getattr(network, "tile", Slab.tile)))
+        self.slab = slab or _slab(network)
         self.device = choose_device(device)
         self.precision = choose_precision(self.device)
         self._network: Any = network.to(self.device).to(memory_format=torch.channels_last)
@@ -261,6 +261,12 @@ class Denoiser:
             for whole, part in zip(made, found, strict=True):
                 whole[(..., *inner)] = part[(..., *middle)]
         return [whole[..., :rows, :columns] for whole in made]
+
+
+def _slab(network: nn.Module) -> Slab:
+    """What goes through a network at once to begin with."""
+    tile = int(getattr(network, "tile", Slab.tile))
+    return Slab(tile=tile, least=tile if getattr(network, "global_context", False) else Slab.least)
 
 
 def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -32,10 +32,12 @@ class Slab:
     Attributes:
         pixels: So many, and at least one slice.
         tile: Rows and columns of the tiles that larger slices are cut into; a multiple of 32.
+        least: The smallest tile: that of a network that looks at the whole of what it is shown is its only one.
     """
 
     pixels: int = 2**18
     tile: int = 3072
+    least: int = SMALLEST_TILE
 
     def __post_init__(self) -> None:
         assert self.pixels > 0, self.pixels
@@ -50,12 +52,12 @@ class Slab:
         """Half of it: fewer slices, then smaller tiles. None where there is nothing left to halve."""
         slices = self.slices(rows, columns)
         if slices > 1:
-            return Slab(pixels=slices // 2 * rows * columns, tile=self.tile)
+            return replace(self, pixels=slices // 2 * rows * columns)
         side = min(self.tile, max(rows, columns))
-        if side <= SMALLEST_TILE:
+        if side <= self.least:
             return None
         half = -(-side // 2 // ALIGNMENT) * ALIGNMENT
-        return Slab(pixels=self.pixels, tile=max(SMALLEST_TILE, half))
+        return replace(self, tile=max(self.least, half))
 
 
 def in_slabs(

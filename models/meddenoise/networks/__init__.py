@@ -2,7 +2,8 @@
 
 All are called as ``network(image, level)`` and give the denoised image. An attribute ``factor`` says what rows and
 columns must be multiples of, ``channels`` how many channels an image has (1 where it is absent), and a method
-``stages(image, level)`` gives the estimated noise beside the denoised image where the network estimates it.
+``stages(image, level)`` gives the estimated noise beside the denoised image where the network estimates it. ``tile`` is
+the side into which larger slices are cut, and ``global_context`` says that another one would change the result.
 """
 
 from collections.abc import Callable

@@ -36,6 +36,8 @@ class Teacher(nn.Module):
     """Rows and columns must be multiples of this."""
     tile = 512
     """Larger slices are cut, so that what context and attention see of a slice grows no further with its size."""
+    global_context = True
+    """Smaller tiles would give other results."""
 
     def __init__(
         self,

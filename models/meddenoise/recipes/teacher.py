@@ -108,9 +108,11 @@ def run(
         data = open_data(folder, out, refined_mix(config.mix), report=report, group=group)
         judge = judge_of(data, config.schedule)
         rows = [stages.measured("train", teacher, judge)]
-        for stage in list(plan)[1:]:
-            teacher = stages.train(stage, teacher, data)
-            rows.append(stages.measured(stage, teacher, judge))
+        if "refine" in plan:
+            teacher = stages.train("refine", teacher, data)
+            rows.append(stages.measured("refine", teacher, judge))
+        if "cooldown" in plan:
+            teacher = stages.cooled(teacher, data, judge, rows)
 
         card = _card(teacher, config, data, stages, rows)
         stages.finish(card)

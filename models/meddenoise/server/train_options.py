@@ -54,7 +54,7 @@ class TrainOptions:
         distil: Whether the student learns from the teacher, is refined, folded and pruned; "auto" does so on a GPU
             where there is a teacher. Without, it is trained as it is. Student only, as are the three that follow.
         adapt_teacher: Whether the teacher is trained on the images first, where there is distillation.
-        refine: Whether there is a refinement after it.
+        refine: Whether there is a refinement after it, and a cooldown at the end.
         prune: Whether filters that are hardly needed are taken out after it.
         mlflow: Whether MLflow is told too; where no MLFLOW_TRACKING_URI is set, in a file of the trainings' folder.
         publish: Whether a better model is served from then on; else it is only kept.

@@ -11,6 +11,7 @@ from typing import Any
 
 from meddenoise import weights
 from meddenoise.errors import ModelError, OptionError
+from meddenoise.recipes.student import FIRST_STAGE_ALONE
 from meddenoise.server.train_options import STUDENT, TrainOptions
 from meddenoise.training.stages import GROWTH
 from meddenoise.weights import Card
@@ -138,8 +139,7 @@ def stretch(config: Any) -> float:
 def first_stage_alone(config: Any) -> Any:
     """The configuration without the later stages."""
     known = {field.name for field in fields(config)}
-    none = {"refinement": 0.0, "pruning": None, "cooldown": 0.0}
-    return replace(config, **{key: value for key, value in none.items() if key in known})
+    return replace(config, **{key: value for key, value in FIRST_STAGE_ALONE.items() if key in known})
 
 
 def of_length(config: Any, steps: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,7 +40,7 @@ class Stages:
 
     Attributes:
         name: Of the network that goes through them.
-        plan: The schedule of each stage by name, in the order in which they are trained; the last ones may be left out.
+        plan: The schedule of each stage by name, in the order in which they are trained; some may be left out.
         out: Folder of the stages' folders.
         resume: Go on from their checkpoints.
         origin: What all of them go back to; see training.loop.train.
@@ -47,6 +48,9 @@ class Stages:
         report: Called with lines of progress, each led by the stage's name.
         trackers: Further hooks; they are shown the stages as one training.
         group: The processes that train together.
+
+    Raises:
+        OptionError: The folder holds a stage that is not planned, on which others may have been built.
     """
 
     name: str
@@ -58,6 +62,15 @@ class Stages:
     report: Report
     trackers: Sequence[Hook]
     group: Processes
+
+    def __post_init__(self) -> None:
+        """Refuse a folder of other stages."""
+        others = sorted(p.parent.name for p in self.out.glob(f"*/{CHECKPOINT}") if p.parent.name not in self.plan)
+        if others:
+            raise OptionError(
+                f"{self.out} holds the stage {others[0]}, which is not planned; go on with the same stages, or choose "
+                "another --out"
+            )
 
     def train(self, stage: str, network: N, data: Data, guide: Guide | None = None) -> N:
         """Train a stage to its end, or find it there.
@@ -98,6 +111,15 @@ class Stages:
         """Of all stages, and a last one for what becomes of them."""
         return sum(schedule.steps for schedule in self.plan.values()) + 1
 
+    def cooled(self, network: N, data: Data, judge: Hook | None, rows: list[dict[str, Any]]) -> N:
+        """The network after its cooldown, or before it where the judge finds that better; ``rows`` gets its row."""
+        after = self.train("cooldown", copy.deepcopy(network), data)
+        row = self.measured("cooldown", after, judge)
+        before = next(row for row in reversed(rows) if row.get("kept", True))
+        row["kept"] = judge is None or row["psnr"] >= before["psnr"]
+        rows.append(row)
+        return after if row["kept"] else network
+
     def _told_of_all(self, tracker: Hook, before: int) -> Hook:
         """The tracker, told of a stage that begins after ``before`` steps as of a part of one training."""
         return lambda moment: tracker(replace(moment, step=before + moment.step, steps=self._steps))
@@ -108,7 +130,7 @@ class Stages:
         network = network.cpu().eval()
         row = {
             "stage": stage,
-            "steps": self.plan[stage].steps if stage in self.plan else 0,
+            "steps": steps_done(self.out / stage / CHECKPOINT) if stage in self.plan else 0,
             "parameters": parameter_count(network),
             "gmac": round(gmac(network, image, image), 3),
         }
@@ -157,7 +179,9 @@ def refined(schedule: Schedule, share: float, group: Processes) -> Schedule:
 
 
 def cooled(schedule: Schedule, share: float) -> Schedule:
-    """The schedule of a cooldown: patches of a refinement in whole batches, at a rate that falls to a hundredth.
+    """The schedule of a cooldown: a refinement's patches in whole batches, at a rate that falls to a hundredth.
+
+    It starts at the first stage's rate once more, a warm restart: what the stages before settled in is left again.
 
     Args:
         schedule: Of the first stage.
