@@ -34,7 +34,10 @@ SMALL = {
 }
 STAGE = {"teacher": "train", "student": "train", "two_stage": "."}
 """Where a recipe keeps its first checkpoint."""
-LIGHT = dict.fromkeys(SMALL, ("--preset", "ablation")) | {"student": ("--preset", "ablation", "--variant", "plain")}
+LIGHT = dict.fromkeys(SMALL, ("--preset", "ablation")) | {
+    "student": ("--preset", "ablation", "--variant", "plain"),
+    "gan": ("--preset", "ablation"),
+}
 
 
 def small(recipe, **schedule):
@@ -228,9 +231,9 @@ def test_killed_runs_end_with_the_weights_of_an_unbroken_one(tmp_path, slices, r
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [*RECIPES, "gan"])
 def test_two_processes_train_as_one_does(tmp_path, slices, recipe):
-    options = ("--batch", "4", "--precision", "float32")
+    options = ("--batch", "4", "--precision", "float32", *(("--patch", "64") if recipe == "gan" else ()))
     for processes in (1, 2):
         (tmp_path / str(processes)).mkdir()
         save_slices(slices, tmp_path / str(processes) / SLICES)
@@ -242,6 +245,27 @@ def test_two_processes_train_as_one_does(tmp_path, slices, recipe):
     for key, value in one.items():
         moved = (value - start_weights[key]).norm().item()
         assert (value - two[key]).norm().item() <= 0.05 * moved + 1e-6, key
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_processes_take_a_student_through_its_stages_as_one_does(tmp_path, slices):
+    options = ("--variant", "supervised", "--batch", "4", "--precision", "float32", "--refinement", "0.5")
+    options += ("--prune-rounds", "1", "--prune-share", "0.5", "--cooldown", "0.5")
+    rows = []
+    for processes in (1, 2):
+        (tmp_path / str(processes)).mkdir()
+        save_slices(slices, tmp_path / str(processes) / SLICES)
+        finished(begin(tmp_path / str(processes), "student", 8, *options, processes=processes))
+        _, card = weights.load(str(tmp_path / str(processes) / "student.safetensors"))
+        rows.append(card.training["stages"])
+    one, two = rows
+    assert [row["stage"] for row in one] == ["train", "refine", "fold", "prune-1", "cooldown"]
+    for alone, shared in zip(one, two, strict=True):
+        assert {key: shared[key] for key in ("stage", "steps", "parameters")} == {
+            key: alone[key] for key in ("stage", "steps", "parameters")
+        }
+        assert shared["psnr"] == pytest.approx(alone["psnr"], abs=0.02)
 
 
 @pytest.mark.slow
