@@ -22,6 +22,8 @@ from meddenoise.recipes import gan
 THREADS = 2
 ROWS = {
     "student": lambda: Student(**weights.read_card("student").arguments),
+    "student, not pruned (0.2.0 and 0.3.0)": lambda: Student(widths=(48, 64, 128), blocks=(2, 2, 2)),
+    "student, as first published (0.1.0)": Student,
     "two_stage, noise estimation alone (NEN)": lambda: TwoStage(variant="noise_only"),
     "two_stage without attention (TWN)": lambda: TwoStage(variant="without_attention"),
     "two_stage": TwoStage,
