@@ -60,6 +60,13 @@ def figures(name: str) -> list[str]:
             "Simulated noise on held-back subjects, PSNR against the best of five filters told the level, and told the "
             "noise model too (`python benchmarks/simulated.py`): " + "; ".join(against_filters(simulated, name)) + "."
         )
+    if colour := result(f"colour-{name}"):
+        lines.append(
+            "Gaussian noise of 10, 25 and 50 grey levels on two 8-bit colour pictures, mean PSNR on data range 255 "
+            "(`python benchmarks/colour.py`): "
+            + "; ".join(f"{m} {sum(s['psnr'] for s in at.values()) / len(at):.2f} dB" for m, at in colour.items())
+            + "."
+        )
     if speed := result(f"speed-{name}"):
         lines.append(
             "512x512x100 CT, NRRD to NRRD on two cores (`python benchmarks/speed.py`): "
@@ -185,7 +192,8 @@ def card_text(name: str) -> str:
         near = f"shown with their neighbours where these are evenly spaced, at most {card.context:g} mm apart"
         facts.append(["slices", near])
     if card.colour:
-        facts.append(["colour", "8-bit red, green and blue"])
+        shown = "shown together" if card.colours_together else "shown one by one, as grey slices"
+        facts.append(["colour", f"8-bit red, green and blue, {shown}"])
     volumes = "\n".join(f"- {line}" for line in card.training["volumes"])
     measured = "\n".join(f"- {line}" for line in figures(name))
     stages = stages_text(name, card.training["stages"]) + "\n" if card.training.get("stages") else ""

@@ -39,7 +39,19 @@ def two_stage_weights(tmp_path_factory):
         network = TwoStage(**sizes)
         for stage in (network.nen, network.rn):  # a fresh network would change nothing
             torch.nn.init.normal_(stage.trunk[-1].weight, std=0.2)
-    card = Card("two_stage", "0.0.1", "two_stage", sizes, "For tests", ["CT"], 1, 0.1, context=3.0, colour=True)
+    card = Card(
+        "two_stage",
+        "0.0.1",
+        "two_stage",
+        sizes,
+        "For tests",
+        ["CT"],
+        1,
+        0.1,
+        context=3.0,
+        colour=True,
+        colours_together=True,
+    )
     weights.save(network, card, folder)
     return folder
 

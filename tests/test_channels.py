@@ -186,6 +186,24 @@ def test_each_colour_counts_for_the_others(denoise):
     assert not np.array_equal(before[..., 2], after[..., 2])
 
 
+def test_colours_that_a_model_was_not_trained_to_see_together_are_denoised_as_grey_slices(with_two_stage):
+    network, card = weights.load("two_stage")
+    denoise = Denoiser(network, replace(card, colours_together=False), device="cpu")
+    denoise.precision = torch.float32
+    noisy, told = colour(), []
+    result = denoise(noisy, noise_map=True, uncertainty=True, progress=lambda done, total: told.append((done, total)))
+    assert result.settings["slices"] == "each colour alone"
+    assert told[-1] == (24, 24)
+    assert result.volume.header.samples == noisy.header.samples
+    for c in range(3):
+        alone = replace(noisy, array=np.ascontiguousarray(noisy.array[..., c]))
+        grey = denoise(alone, noise_map=True)
+        found = result.volume.array[..., c].clip(alone.array.min(), alone.array.max())  # the range of this colour
+        assert np.array_equal(found, grey.volume.array)
+        assert np.allclose(result.noise.array[..., c], grey.noise.array, atol=1e-3)
+    assert (result.uncertainty.array > 0).any(axis=(0, 1, 2)).all()
+
+
 def test_a_model_of_grey_images_refuses_colour_and_names_one_that_takes_it(with_two_stage, denoiser):
     with pytest.raises(InputError, match="is in colour, and student takes grey images; two_stage takes colour"):
         denoiser(colour())

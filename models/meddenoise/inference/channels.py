@@ -1,4 +1,4 @@
-"""What fills the channels of a network: a slice with its neighbours, a slice on its own, or red, green and blue."""
+"""What fills the channels of a network: a slice with its neighbours, a slice or colour on its own, or all colours."""
 
 from __future__ import annotations
 
@@ -18,6 +18,23 @@ def sees_neighbours(volume: Volume, card: Card) -> bool:
     """Whether slices are shown with their neighbours (2.5D): where these are evenly spaced and near enough."""
     apart = volume.spacing[::-1][volume.slicing_axis]
     return volume.header.even and not volume.colour and apart <= card.context
+
+
+def sees_colours(volume: Volume, card: Card) -> bool:
+    """Whether red, green and blue are shown together; shown one by one, each counts as a slice."""
+    return volume.colour and card.colours_together
+
+
+def by_colour(slices: NDArray[Any]) -> NDArray[Any]:
+    """Colours as slices: (slices, rows, columns, 3) as (3 * slices, rows, columns)."""
+    found: NDArray[Any] = np.moveaxis(slices, -1, 1).reshape(-1, *slices.shape[1:3])
+    return found
+
+
+def in_colour(slices: NDArray[Any]) -> NDArray[Any]:
+    """The inverse of `by_colour`, of (..., 3 * slices, rows, columns)."""
+    found = slices.reshape(*slices.shape[:-3], -1, 3, *slices.shape[-2:])
+    return np.moveaxis(found, -3, -1)
 
 
 def seen(slices: NDArray[Any], start: int, stop: int, *, channels: int, neighbours: bool) -> NDArray[Any]:

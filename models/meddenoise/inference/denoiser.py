@@ -15,11 +15,22 @@ from torch import Tensor, nn
 
 from meddenoise import weights
 from meddenoise.errors import OptionError
-from meddenoise.inference.channels import central, check_colour, check_noise_map, check_voxels, seen, sees_neighbours
+from meddenoise.inference.channels import (
+    by_colour,
+    central,
+    check_colour,
+    check_noise_map,
+    check_voxels,
+    in_colour,
+    seen,
+    sees_colours,
+    sees_neighbours,
+)
 from meddenoise.inference.device import choose_device, choose_precision
 from meddenoise.inference.figures import figures
 from meddenoise.inference.local_mean import without_local_mean
 from meddenoise.inference.slabs import Slab, in_slabs, tiles
+from meddenoise.inference.stored import kept_values, stored
 from meddenoise.inference.symmetries import SYMMETRIES, spread, turned, turned_back
 from meddenoise.intensity import CT_AIR, Intensity, intensity_of
 from meddenoise.noise_level import level_map
@@ -41,7 +52,7 @@ class Result:
         figures: Numbers that say what was changed, JSON-able; see meddenoise.inference.figures.
         model: JSON-able identity of what denoised it: "name", "version", "sha256".
         settings: JSON-able: "strength", "device", "precision", "modality", "intensity" and "slices", how the network
-            was shown them: "each alone", "with neighbours" or "in colour".
+            was shown them: "each alone", "with neighbours", "in colour" or "each colour alone".
         warnings: Sentences for the user.
         uncertainty: Where asked for: how much the model disagrees with itself, float32 in the input's units. It is the
             standard deviation over the results for the 8 flips and quarter turns of the slices; 0 where it is sure and
@@ -128,7 +139,7 @@ class Denoiser:
             uncertainty: Whether to give the result's uncertainty too, which takes eight times as long.
             noise_map: Whether to give the noise too, as the model estimates it.
             progress: Called as progress(slices_done, slices_total); what it raises ends the work. With uncertainty,
-                each slice counts eight times.
+                each slice counts eight times; a colour that is shown alone counts as a slice.
 
         Raises:
             OptionError: Strength outside 0..1, too little memory for even the smallest slab, or a noise map asked of a
@@ -145,13 +156,14 @@ class Denoiser:
         if noise_map:
             check_noise_map(self.card)
         ways = SYMMETRIES if uncertainty else SYMMETRIES[:1]
-        tell = _counter(progress, volume.array.shape[volume.slicing_axis] * len(ways))
+        shown = volume.array.shape[volume.slicing_axis] * (3 if volume.colour and not self.card.colours_together else 1)
+        tell = _counter(progress, shown * len(ways))
         rule = intensity_of(volume)
         if strength > 0.0 or noise_map:
             removed, *estimated = self._removed(volume, rule, tell, noise_map=noise_map)
         else:
             removed, estimated = np.zeros(volume.array.shape, np.float32), []
-        clean = _stored(volume, removed, strength)
+        clean = stored(volume, removed, strength)
         difference = np.subtract(volume.array, clean, dtype=np.float32, casting="unsafe")
         mark = f"{self.card.name} {self.card.version}, strength {strength:g}, {NOTICE}"
         metadata = types.MappingProxyType({**volume.header.metadata, "MedDenoise": mark})
@@ -167,18 +179,19 @@ class Denoiser:
             settings=self._settings(volume, rule, strength),
             warnings=volume.header.warnings,
             uncertainty=found.with_array(spreads[0]) if spreads else None,
-            noise=found.with_array(np.where(_kept(volume), np.float32(0.0), estimated[0])) if estimated else None,
+            noise=found.with_array(np.where(kept_values(volume), np.float32(0.0), estimated[0])) if estimated else None,
         )
 
     def _settings(self, volume: Volume, rule: Intensity, strength: float) -> dict[str, Any]:
         alone = "with neighbours" if sees_neighbours(volume, self.card) else "each alone"
+        coloured = "in colour" if sees_colours(volume, self.card) else "each colour alone"
         return {
             "strength": strength,
             "device": str(self.device),
             "precision": str(self.precision).removeprefix("torch."),
             "modality": volume.modality,
             "intensity": rule.rule,
-            "slices": "in colour" if volume.colour else alone,
+            "slices": coloured if volume.colour else alone,
         }
 
     def _spread(
@@ -200,7 +213,7 @@ class Denoiser:
                 yield np.clip(self._removed(volume, rule, tell, symmetry)[0], low, high)
 
         found = np.float32(strength) * spread(members())
-        found[_kept(volume)] = 0.0
+        found[kept_values(volume)] = 0.0
         return found
 
     def _removed(
@@ -221,6 +234,9 @@ class Denoiser:
         # Padding can be any number; the network is shown the scale's zero there.
         array = np.ascontiguousarray(turned(np.where(padded, np.asarray(rule.offset, array.dtype), array), symmetry))
         channels, neighbours = int(getattr(self._network, "channels", 1)), sees_neighbours(volume, self.card)
+        together = sees_colours(volume, self.card)
+        apart = volume.colour and not together
+        array = by_colour(array) if apart else array
         removed = np.zeros((1 + noise_map, *array.shape), np.float32)
 
         def work(start: int, stop: int, tile: int) -> NDArray[np.float32]:
@@ -229,10 +245,10 @@ class Denoiser:
             with torch.inference_mode():
                 level = level_map(image)
                 made = self._made(image, level, tile, noise_map=noise_map)
-                image, level, clean, *estimated = (central(a, colour=volume.colour) for a in (image, level, *made))
+                image, level, clean, *estimated = (central(a, colour=together) for a in (image, level, *made))
                 noise = without_local_mean(image - clean, clean, level) if in_hu else image - clean
                 found = torch.stack([noise, *estimated]).movedim(2, -1).cpu().numpy() * np.float32(rule.scale)
-            in_volume: NDArray[np.float32] = found if volume.colour else found[..., 0]
+            in_volume: NDArray[np.float32] = found if together else found[..., 0]
             return in_volume
 
         start = 0
@@ -241,6 +257,7 @@ class Denoiser:
             removed[:, start:stop] = found
             tell(stop - start)
             start = stop
+        removed = in_colour(removed) if apart else removed
         back = (np.moveaxis(turned_back(one, symmetry), 0, volume.slicing_axis) for one in removed)
         return [np.ascontiguousarray(one) for one in back]
 
@@ -280,26 +297,3 @@ def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
             progress(done, total)
 
     return tell
-
-
-def _stored(volume: Volume, removed: NDArray[np.float32], strength: float) -> NDArray[Any]:
-    """Input minus what was removed, in the input's stored type: rounded, inside the input's range, padding kept."""
-    noisy = volume.array
-    if strength == 0.0 or not removed.any():
-        return noisy.copy()
-    exact: NDArray[Any] = noisy.astype(np.float64 if noisy.dtype.itemsize > 2 else np.float32)
-    clean: NDArray[Any] = exact + strength * (np.clip(exact - removed, noisy.min(), noisy.max()) - exact)
-    if noisy.dtype.kind in "iu":
-        clean = np.rint(clean)
-    clean = clean.astype(noisy.dtype)
-    kept = _kept(volume)
-    clean[kept] = noisy[kept]
-    return clean
-
-
-def _kept(volume: Volume) -> NDArray[np.bool_]:
-    """Where values are no tissue and stay as they are."""
-    kept = volume.padded()
-    if volume.header.units == "HU":
-        kept |= volume.array < CT_AIR
-    return kept

@@ -34,7 +34,9 @@ class Card:
         figures: Measured figures, each with the command that made it.
         context: Millimetres: slices no farther apart are shown together with their neighbours to a network of several
             channels, and others in all of its channels. Anatomy changes over millimetres, whatever the pixels' size.
-        colour: Whether the network takes red, green and blue as its channels.
+        colour: Whether it takes images of 8-bit red, green and blue.
+        colours_together: Whether these are its three channels, as it was trained on; else it is shown one after the
+            other, each as a grey slice.
         elsewhere: Versions of the same model, by modality, which denoise that modality in place of this one: a site's
             training changes what the model does with the modalities that it learned from, and no others. Those not
             named here are this version's own. "colour" stands for colour images. Empty but where a version lies among
@@ -55,6 +57,7 @@ class Card:
     figures: dict[str, Any] = field(default_factory=dict)
     context: float = 0.0
     colour: bool = False
+    colours_together: bool = False
     elsewhere: dict[str, str] = field(default_factory=dict)
     licence: str = "Apache-2.0"
     sha256: str = ""
