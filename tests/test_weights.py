@@ -145,7 +145,7 @@ def test_named_folder_of_weights_is_the_only_one(site, saved):
     assert weights.available() == ["tiny"]
 
 
-def test_published_student_was_distilled_folded_and_pruned():
+def test_published_student_was_distilled_folded_and_pruned_and_costs_a_tenth_of_the_teacher_at_most():
     network, student = weights.load("student")
     stages = {row["stage"]: row for row in student.training["stages"]}
     assert list(stages)[:4] == ["teacher", "distil", "refine", "fold"]
@@ -153,6 +153,7 @@ def test_published_student_was_distilled_folded_and_pruned():
     assert stages["prune-1"]["kept"]
     kept = [row for row in stages.values() if row.get("kept", True)]
     assert kept[-1]["parameters"] == parameter_count(network)
+    assert student.gmac <= weights.read_card("teacher").gmac / 10
 
 
 def test_every_published_model_loads_and_its_card_tells_its_size():
