@@ -54,6 +54,16 @@ def test_distillation_without_a_teacher_is_refused(tmp_path, monkeypatch):
         planned(options=TrainOptions(distil="on"))
 
 
+@pytest.mark.parametrize(("version", "variant"), [("0.1.0", "plain"), ("1.0.0", "staggered")])
+def test_gpus_distil_by_themselves_from_a_teacher_that_is_no_interim_one(version, variant, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDDENOISE_WEIGHTS", str(tmp_path))
+    sizes = {"widths": (8, 8, 8), "blocks": (1, 1, 1), "heads": (1, 1, 1)}
+    weights.save(Teacher(**sizes), Card("teacher", version, "teacher", sizes, "For tests", ["CT"], 1, 0.1), tmp_path)
+    config = configured("student", TrainOptions(), device="cuda", card=None, shrink={})
+    assert config.variant == variant
+    assert configured("student", TrainOptions(distil="on"), device="cuda", card=None, shrink={}).variant == "staggered"
+
+
 @pytest.mark.parametrize("refine", [True, False])
 def test_refinement_and_cooldown_are_left_out_together(refine, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDDENOISE_WEIGHTS", str(tmp_path))

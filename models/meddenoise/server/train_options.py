@@ -52,7 +52,8 @@ class TrainOptions:
         device: "auto", "cpu" or "cuda".
         gpus: "all", or numbers such as "0,1".
         distil: Whether the student learns from the teacher, is refined, folded and pruned; "auto" does so on a GPU
-            where there is a teacher. Without, it is trained as it is. Student only, as are the three that follow.
+            where there is a teacher of version 1 or later. Without, it is trained as it is. Student only, as are the
+            three that follow.
         adapt_teacher: Whether the teacher is trained on the images first, where there is distillation.
         refine: Whether there is a refinement after it, and a cooldown at the end.
         prune: Whether filters that are hardly needed are taken out after it.

@@ -24,6 +24,8 @@ RECIPES = {
 }
 """What can be trained, in words; those count whose recipe is there."""
 TEACHER = "teacher"
+INTERIM = "0."
+"""Versions of a teacher that begin so are no better than the student, and are learned from only where that is asked."""
 FINE = 0.4
 """Of a recipe's rate for a fresh network, for one that goes on from learnt weights."""
 SAVES, VALIDATIONS, LEAST_SAVE = 20, 10, 50
@@ -124,7 +126,9 @@ def distils(options: TrainOptions, device: str) -> bool:
     there = TEACHER in weights.available()
     if options.distil == "on" and not there:
         raise OptionError("there is no teacher to distil from; leave distil at auto, or publish a model called teacher")
-    return options.distil == "on" or (options.distil == "auto" and there and device != "cpu")
+    if options.distil != "auto":
+        return options.distil == "on"
+    return there and device != "cpu" and not weights.read_card(TEACHER).version.startswith(INTERIM)
 
 
 def stretch(config: Any) -> float:
