@@ -78,7 +78,8 @@ def tell(
             "## Folding",
             table(["", "parameters", "GMAC", "CPU ms"], forms),
             f"Largest difference at any pixel, over the largest change that the network makes: "
-            f"{folding['largest difference']['relative']:.1e} (float32).",
+            f"{folding['largest difference']['relative']:.1e} (float32). In training too the branches' kernels are "
+            "added before one convolution is computed; tests compare that with the sum of the branches' own outputs.",
             "## Every pruning step",
             "![curve](distillation.png)",
             table(

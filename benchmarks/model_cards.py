@@ -143,7 +143,7 @@ def ablation_text(name: str) -> str:
     place = os.path.relpath(RESULTS / f"{stem}.md", INDEX.parent)
     steps = next(iter(found["budget"].values()))["steps"]
     picture = RESULTS / f"{stem}.png"
-    shown = f"![the best pair's images]({os.path.relpath(picture, INDEX.parent)})\n\n" if picture.exists() else ""
+    shown = f"![pictures of it]({os.path.relpath(picture, INDEX.parent)})\n\n" if picture.exists() else ""
     return (
         f"The paper put to the test, preliminary: light width, {steps:,} steps each, Algorithm-1 noise as above "
         f"(`python benchmarks/{command}`, [all figures]({place})):\n\n"
