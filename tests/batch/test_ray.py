@@ -2,8 +2,6 @@
 
 import os
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from meddenoise.batch import BatchOptions, Item, PlainEngine, find_items, run_batch
 from meddenoise.batch.journal import JOURNAL
-from meddenoise.batch.ray_engine import ATTEMPTS, RayEngine
+from meddenoise.batch.ray_engine import ATTEMPTS, RayEngine, _Crew
 from meddenoise.batch.run import SUMMARY
 from meddenoise.errors import OptionError
 
@@ -53,7 +51,7 @@ def volumes(tmp_path):
     folder = tmp_path / "volumes"
     folder.mkdir()
     for number in range(COUNT):
-        noisy = rng.normal(100, 20, (10, 128, 128)).astype(np.int16)
+        noisy = rng.normal(100, 20, (16, 256, 256)).astype(np.int16)
         sitk.WriteImage(sitk.GetImageFromArray(noisy), str(folder / f"{number:02d}.nrrd"))
     return folder
 
@@ -65,24 +63,25 @@ def results(tree, folder):
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.filterwarnings("default")
-def test_results_are_the_same_when_a_node_is_killed_midway(cluster, volumes, tree, tmp_path, caplog):
+def test_results_are_the_same_when_a_node_is_killed_midway(cluster, volumes, tree, tmp_path, caplog, monkeypatch):
     options = BatchOptions(modality="MR")
     items, _, plain = find_items([volumes], tmp_path / "plain", model="student")
     run_batch(items, PlainEngine.load("student", devices=["cpu"]), plain, options=options)
 
-    def kill_once_all_work():
-        time.sleep(0.2)
-        cluster.remove_node(cluster.second, allow_graceful=False)
+    welcome, joined = _Crew._welcome, []
 
-    killer = threading.Thread(target=kill_once_all_work)
+    def counted(crew, reference):
+        welcome(crew, reference)
+        joined.append(reference)
 
     def tell(outcome, progress):
-        if progress.number == 3:
-            killer.start()
+        if len(joined) == 2:  # and both have been handed an item since
+            cluster.remove_node(cluster.second, allow_graceful=False)
+            joined.clear()
 
+    monkeypatch.setattr(_Crew, "_welcome", counted)
     items, _, spread = find_items([volumes], tmp_path / "spread", model="student")
     summary = run_batch(items, RayEngine("student", device="cpu"), spread, options=options, tell=tell)
-    killer.join()
     assert summary.count("done") == len(summary.outcomes) == COUNT
     assert "an actor of the Ray cluster was lost" in caplog.text
     assert results(tree, spread) == results(tree, plain)
