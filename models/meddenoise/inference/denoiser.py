@@ -156,7 +156,8 @@ class Denoiser:
         if noise_map:
             check_noise_map(self.card)
         ways = SYMMETRIES if uncertainty else SYMMETRIES[:1]
-        shown = volume.array.shape[volume.slicing_axis] * (3 if volume.colour and not self.card.colours_together else 1)
+        apart = volume.colour and not sees_colours(volume, self.card)
+        shown = volume.array.shape[volume.slicing_axis] * (3 if apart else 1)
         tell = _counter(progress, shown * len(ways))
         rule = intensity_of(volume)
         if strength > 0.0 or noise_map:
